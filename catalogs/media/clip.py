@@ -1,0 +1,185 @@
+"""One clip's frames and sound, decoded once however many scorers look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from catalogs.errors import ClipError, ErrorCode
+from catalogs.media.container import Deadline, MediaLimits, open_media, seconds
+from catalogs.media.frames import Frames, PictureReader, fit, to_rgb, upright_size
+from catalogs.media.sound import SPEECH_RATE, Sound, read_sound, to_speech
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ClipSpan:
+    """A clip row's identity: a span of presentation time in a source. ``path`` is where the source lies now."""
+
+    clip_id: str
+    source_id: str
+    path: str
+    start_s: float
+    end_s: float
+    start_pts: int
+    end_pts: int
+    time_base: Fraction
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True)
+class MediaConfig:
+    """How a clip is looked at. Part of every picture stage's fingerprint: each value changes numbers.
+
+    Attributes:
+        sample_fps: pictures per second of the sparse sample, which all sparse stages share.
+        sample_min, sample_max: bounds on their number per clip.
+        sample_max_pixels: larger pictures are shrunk (never enlarged) to this many pixels.
+        dense_fps: pictures per second of the dense view (25: the rate of lip-sync models).
+        dense_max_pixels: the same bound for the dense view.
+        dense_max_s: the dense view covers at most this much of a clip, from its middle.
+    """
+
+    sample_fps: float = 1.0
+    sample_min: int = 5
+    sample_max: int = 16
+    sample_max_pixels: int = 1920 * 1080
+    dense_fps: float = 25.0
+    dense_max_pixels: int = 640 * 400
+    dense_max_s: float = 20.0
+
+
+@dataclass
+class ClipMedia:
+    """Lazy, cached access to one clip. Times it returns are seconds since the clip's first frame.
+
+    The first request for pictures decodes the span once and keeps what both views need; ``dense=False`` says that no
+    stage of this job will ask for the dense view, which saves the memory.
+
+    Memory: at most ``sample_max * sample_max_pixels * 3`` + ``dense_fps * dense_max_s * dense_max_pixels * 3`` bytes.
+    """
+
+    span: ClipSpan
+    config: MediaConfig = MediaConfig()
+    limits: MediaLimits = MediaLimits()
+    dense_wanted: bool = True
+    _memo: dict[Hashable, object] = field(default_factory=dict, repr=False)
+
+    @property
+    def duration_s(self) -> float:
+        return self.span.duration_s
+
+    def sample(self) -> Frames:
+        """Sparse pictures spread over the whole clip: one a second, between sample_min and sample_max of them.
+
+        Raises:
+            ClipError: corrupt, no_frames, timeout and what opening raises.
+        """
+        return self._pictures[0]
+
+    def dense(self) -> Frames:
+        """Pictures at ``dense_fps``: each the one on screen at its moment, so a slow source repeats pictures."""
+        dense = self._pictures[1]
+        if dense is None:
+            raise ValueError("this clip was opened with dense_wanted=False")
+        return dense
+
+    @cached_property
+    def sound(self) -> Sound | None:
+        """The first sound track at its native rate and channels; None if the file has none."""
+        with open_media(self.span.path, self.limits) as container:
+            return read_sound(container, self.span.start_s, self.span.end_s, Deadline(self.limits))
+
+    @cached_property
+    def speech(self) -> np.ndarray | None:
+        """Mono sound at 16 kHz, float32 [N], sample 0 at the first frame; None without a sound track."""
+        return None if self.sound is None else to_speech(self.sound)
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """``compute()``, remembered under ``key`` for this clip: detections that several scorers share.
+
+        The key must name everything the result depends on besides the clip (model, thresholds).
+        """
+        if key not in self._memo:
+            self._memo[key] = compute()
+        return self._memo[key]  # type: ignore[return-value]
+
+    @cached_property
+    def _pictures(self) -> tuple[Frames, Frames | None]:
+        span = self.span
+        with open_media(span.path, self.limits) as container:
+            reader = PictureReader(container, Deadline(self.limits), span.start_pts, span.end_pts)
+            sparse = _View(sample_times(self.duration_s, self.config), self.config.sample_max_pixels)
+            dense = _View(dense_times(self.duration_s, self.config), self.config.dense_max_pixels)
+            views = [sparse, dense] if self.dense_wanted else [sparse]
+            for frame in reader:
+                at_s = seconds((frame.pts or 0) - span.start_pts, span.time_base)
+                for view in views:
+                    view.offer(frame, at_s, reader)
+            for view in views:
+                view.finish()
+        if reader.corrupt:
+            raise ClipError(ErrorCode.CORRUPT, f"{reader.corrupt} pictures do not decode")
+        if not sparse.taken:
+            raise ClipError(ErrorCode.NO_FRAMES, "no picture decodes in the clip's span")
+        return sparse.frames(), dense.frames() if self.dense_wanted else None
+
+
+class _View:
+    """Collects, in one pass, the picture that is on screen at each wanted time."""
+
+    def __init__(self, times_s: np.ndarray, max_pixels: int):
+        self._times_s = times_s
+        self._max_pixels = max_pixels
+        self._held: tuple[VideoFrame, PictureReader] | None = None
+        self._scale = 1.0
+        self._converted: np.ndarray | None = None
+        self.taken: list[np.ndarray] = []
+
+    def offer(self, frame: VideoFrame, at_s: float, reader: PictureReader) -> None:
+        # The held picture is on screen until this one begins.
+        while self._held and len(self.taken) < len(self._times_s) and self._times_s[len(self.taken)] < at_s - 1e-6:
+            self._take()
+        self._held, self._converted = (frame, reader), None
+
+    def finish(self) -> None:
+        while self._held and len(self.taken) < len(self._times_s):
+            self._take()
+
+    def frames(self) -> Frames:
+        return Frames(np.stack(self.taken), self._times_s[: len(self.taken)], self._scale)
+
+    def _take(self) -> None:
+        assert self._held is not None
+        if self._converted is None:
+            frame, reader = self._held
+            width, height, self._scale = fit(*upright_size(reader.stream, frame.rotation), self._max_pixels)
+            self._converted = to_rgb(frame, width, height, frame.rotation)
+        self.taken.append(self._converted)
+
+
+def sample_times(duration_s: float, config: MediaConfig) -> np.ndarray:
+    """Moments of the sparse view: the centres of equal parts of the clip, float64 [n] seconds."""
+    n = int(np.clip(round(duration_s * config.sample_fps), config.sample_min, config.sample_max))
+    return (np.arange(n) + 0.5) * duration_s / n
+
+
+def dense_times(duration_s: float, config: MediaConfig) -> np.ndarray:
+    """Moments of the dense view: ``k / dense_fps`` inside the clip's middle ``dense_max_s``, float64 [n] seconds."""
+    n = max(1, int(duration_s * config.dense_fps + 1e-6))
+    limit = int(config.dense_max_s * config.dense_fps)
+    first = max(0, (n - limit) // 2)
+    return np.arange(first, min(n, first + limit)) / config.dense_fps
+
+
+__all__ = ["SPEECH_RATE", "ClipMedia", "ClipSpan", "MediaConfig", "dense_times", "sample_times"]

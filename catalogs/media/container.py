@@ -1,0 +1,106 @@
+"""Open one untrusted media file through PyAV, with limits, and turn ffmpeg's errors into codes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import av.logging
+import fsspec
+from av.container import InputContainer
+
+from catalogs.errors import ClipError, ErrorCode
+
+# Real containers only: no playlists (hls, concat, dash), image sequences or devices, which open other files.
+DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,mxf,wav,flac,mp3,aac,w64,aiff,ivf,h264,hevc,m4v"
+)
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """What one file may cost.
+
+    Attributes:
+        max_seconds: wall-clock time for opening and decoding one clip or source.
+        max_pixels: stored picture size; larger is refused before a frame is decoded (8K UHD fits).
+        open_timeout_s: time for reading the header.
+    """
+
+    max_seconds: float = 600.0
+    max_pixels: int = 7680 * 4320
+    open_timeout_s: float = 30.0
+
+
+class Deadline:
+    """Ends a decode loop: call :meth:`check` once per packet or frame."""
+
+    def __init__(self, limits: MediaLimits):
+        self._seconds = limits.max_seconds
+        self._end = time.monotonic() + limits.max_seconds
+
+    def check(self) -> None:
+        """Raises ClipError(timeout) when the time is up."""
+        if time.monotonic() > self._end:
+            raise ClipError(ErrorCode.TIMEOUT, f"decoding took longer than {self._seconds:g} s")
+
+
+@contextmanager
+def open_media(path: str, limits: MediaLimits) -> Iterator[InputContainer]:
+    """Open ``path`` (a local path or any fsspec URL) for reading.
+
+    Local files go to ffmpeg by name (``file:`` in front, so that a name with ``%``, ``:`` or a leading dash is only
+    a name); everything else through an fsspec file object, which leaves ffmpeg no protocol at all.
+
+    Raises:
+        ClipError: empty_file, not_media, not_found, unreadable, too_large.
+    """
+    av.logging.restore_default_callback()  # PyAV's own callback can deadlock inside workers
+    av.logging.set_libav_level(av.logging.PANIC)  # what goes wrong comes back as codes, not as stderr noise
+    filesystem, _, (name,) = fsspec.get_fs_token_paths(path) if "://" in path else (None, None, (path,))
+    try:
+        handle = filesystem.open(name, "rb") if filesystem is not None else None
+    except FileNotFoundError as error:
+        raise ClipError(ErrorCode.NOT_FOUND, f"{path} is not there any more") from error
+    except OSError as error:
+        raise ClipError(ErrorCode.UNREADABLE, f"{path}: {error}") from error
+    try:
+        container = _open(path, handle, limits)
+        with container:
+            _check_size(container, limits)
+            yield container
+    finally:
+        if handle is not None:
+            handle.close()
+
+
+def _open(path: str, handle: object, limits: MediaLimits) -> InputContainer:
+    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file" if handle is None else ""}
+    target = f"file:{path}" if handle is None else handle
+    try:
+        return av.open(target, "r", container_options=options, timeout=(limits.open_timeout_s, None))
+    except av.error.FileNotFoundError as error:
+        raise ClipError(ErrorCode.NOT_FOUND, f"{path} is not there any more") from error
+    except (av.error.PermissionError, av.error.IsADirectoryError) as error:
+        raise ClipError(ErrorCode.UNREADABLE, f"{path}: {error.strerror}") from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ClipError(ErrorCode.NOT_MEDIA, f"no allowed container format recognised ({reason})") from error
+
+
+def seconds(pts: int | None, time_base: Fraction | None) -> float:
+    """Presentation time of a pts. ffmpeg leaves either out where a file does not say: 0 then."""
+    return float((pts or 0) * (time_base or 0))
+
+
+def _check_size(container: InputContainer, limits: MediaLimits) -> None:
+    for stream in container.streams.video:
+        pixels = (stream.codec_context.width or 0) * (stream.codec_context.height or 0)
+        if pixels > limits.max_pixels:
+            raise ClipError(
+                ErrorCode.TOO_LARGE, f"{stream.width}x{stream.height} is over the limit of {limits.max_pixels} pixels"
+            )

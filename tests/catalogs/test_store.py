@@ -1,0 +1,72 @@
+import os
+import threading
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pytest
+
+from catalogs.errors import UserError
+from catalogs.store import Store
+
+TABLE = pa.table({"a": [1, 2]})
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "local":
+        return Store(str(tmp_path / "cat"))
+    fsspec.filesystem("memory").store.clear()
+    return Store("memory://cat")
+
+
+def test_what_is_written_is_read_back_and_listed(store: Store) -> None:
+    store.write_table("t/part-1.parquet", TABLE)
+    store.write_json("runs/1.json", {"a": 1})
+    assert store.read_table("t/part-1.parquet").equals(TABLE)
+    assert store.find("t") == ["t/part-1.parquet"]
+    assert store.find("runs", ".json") == ["runs/1.json"]
+    assert store.find("nothing") == []
+
+
+def test_a_write_that_fails_midway_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(str(tmp_path))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="space"):
+        store.write_bytes("t/part-1.parquet", b"x" * 100)
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write_bytes("t/x.parquet", b"0" * 1_000_000)
+    seen = set()
+
+    def read() -> None:
+        for _ in range(50):
+            seen.add(
+                (tmp_path / "t" / "x.parquet").read_bytes()[:1]
+                + str(len((tmp_path / "t" / "x.parquet").read_bytes())).encode()
+            )
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for digit in b"123456789":
+        store.write_bytes("t/x.parquet", bytes([digit]) * 1_000_000)
+    reader.join()
+    assert {entry[1:] for entry in seen} == {b"1000000"}
+
+
+def test_an_unknown_protocol_is_the_users_mistake() -> None:
+    with pytest.raises(UserError, match="nosuch"):
+        Store("nosuch://bucket/cat")
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="cannot write"):
+        Store(str(tmp_path / "file" / "cat")).check_writable()

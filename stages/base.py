@@ -1,0 +1,186 @@
+"""What a stage is: columns, config, backends per profile, resources, and the fingerprint that names its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+
+from catalogs.errors import UserError
+from catalogs.media import ClipMedia, MediaConfig
+from stages.weights import registry
+
+Profile = Literal["lite", "reference"]
+MISSING = "missing"  #: stands for the sha256 of weights that are not there
+PROFILES: tuple[Profile, ...] = ("lite", "reference")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a scorer returns: subclasses add one field per column of their stage, all defaulting to None.
+
+    Attributes:
+        status: ok | not_applicable (nothing there to measure: no sound, no face) | unavailable (a model that some
+            columns need is not installed); see catalogs.schema.STATUSES.
+        status_detail: why, when the status is not ok.
+    """
+
+    status: Literal["ok", "not_applicable", "unavailable"] = "ok"
+    status_detail: str | None = None
+
+
+class Scorer(Protocol):
+    """Pure measurement. Constructed once per process (loads its models), then called clip after clip."""
+
+    def score(self, clip: ClipMedia) -> Measurement:
+        """Raises ClipError for a clip that cannot be measured."""
+        ...
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """Base of the stage configs: frozen, every field changes numbers, unknown keys are refused."""
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any], where: str) -> StageConfig:
+        """Build from a mapping (a policy's ``config:``). Raises UserError on an unknown key or a wrong type."""
+        known = {f.name: f for f in fields(cls)}
+        for key, value in given.items():
+            if key not in known:
+                names = ", ".join(sorted(known)) or "none"
+                raise UserError(f"{where}: unknown config key {key!r}; this stage knows: {names}")
+            default = getattr(cls(), key)
+            if default is not None and not _same_kind(value, default):
+                raise UserError(f"{where}: config {key!r} must be like {default!r}, got {value!r}")
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+
+
+def _same_kind(value: object, default: object) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, (int, float))
+    if isinstance(default, tuple):
+        return isinstance(value, (list, tuple))
+    return isinstance(value, type(default))
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to measure a stage's columns.
+
+    Attributes:
+        name: recorded with every number, e.g. ``nanodet``.
+        scorer: ``module:Class`` of the scorer; its constructor takes the stage's config.
+        version: raise it whenever the code changes numbers.
+        weights: names in the model registry without which nothing can be measured.
+        optional_weights: name -> columns that stay null without it.
+        packages: import names that must be installed beyond the core dependencies.
+    """
+
+    name: str
+    scorer: str
+    version: int = 1
+    weights: tuple[str, ...] = ()
+    optional_weights: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+
+    def missing_weights(self) -> list[str]:
+        return [name for name in self.weights if registry.find(name) is None]
+
+    def missing_packages(self) -> list[str]:
+        return [name for name in self.packages if importlib.util.find_spec(name) is None]
+
+    def unavailable_columns(self) -> dict[str, str]:
+        """Column -> name of the missing optional weights that would fill it."""
+        return {
+            column: name
+            for name, columns in self.optional_weights.items()
+            if registry.find(name) is None
+            for column in columns
+        }
+
+    def load(self, config: StageConfig) -> Scorer:
+        """Import and construct the scorer (loads its models)."""
+        module, _, attribute = self.scorer.partition(":")
+        scorer: Scorer = getattr(importlib.import_module(module), attribute)(config)
+        return scorer
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker needs while it runs this stage."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory_gb: float = 1.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One measurement of clips.
+
+    Attributes:
+        name: module name, folder name in the catalog, view name in queries.
+        summary: one line: what is measured and how.
+        columns: the measured columns, in order, each with unit and meaning (catalogs.schema.column).
+        config: its config class; every field is part of the fingerprint.
+        backends: by profile. The same Backend object may serve both.
+        views: which parts of a clip it looks at: ``sample`` (sparse pictures), ``dense`` (25 fps), ``sound``.
+        resources: what one worker needs.
+        key: what a row is about: ``clip_id``, or ``source_id`` for scene_split.
+    """
+
+    name: str
+    summary: str
+    columns: pa.Schema
+    config: type[StageConfig]
+    backends: Mapping[Profile, Backend]
+    views: frozenset[str]
+    resources: Resources = Resources()
+    key: str = "clip_id"
+
+    def backend(self, profile: Profile) -> Backend:
+        if profile not in self.backends:
+            have = ", ".join(self.backends)
+            raise UserError(f"stage {self.name} has no {profile} backend yet (it has: {have})")
+        return self.backends[profile]
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything that changes a stage's numbers, and the short hash that names them in the catalog."""
+
+    stage: str
+    backend: str
+    version: int
+    weights: Mapping[str, str]  #: registry name -> sha256, or "missing" for optional weights that are not there
+    config: Mapping[str, Any]
+    media: Mapping[str, Any]  #: MediaConfig, for stages that look at pictures
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+
+def fingerprint(stage: Stage, backend: Backend, config: StageConfig, media: MediaConfig) -> Fingerprint:
+    """The fingerprint of what this installation would measure now."""
+    names = (*backend.weights, *backend.optional_weights)
+    return Fingerprint(
+        stage=stage.name,
+        backend=backend.name,
+        version=backend.version,
+        weights={name: registry.sha256(name) or MISSING for name in names},
+        config=asdict(config),
+        media=asdict(media) if stage.views & {"sample", "dense"} else {},
+    )

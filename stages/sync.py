@@ -1,0 +1,215 @@
+"""How well the mouth in a clip moves with its sound, and how many frames the sound is off.
+
+Faces are tracked through the 25 fps pictures (stages/lipsync/tracks.py). Each track gets a lag curve: how well mouth
+and sound agree when the sound is moved by -15 to +15 frames. ``sync_offset_frames`` is where the curve peaks,
+``sync_confidence`` how far the peak stands out (max - median, scaled to 5 s of pictures). With several faces the track
+that matches best is kept; where Light-ASD is there, only among those that it hears talk.
+
+Both methods are approximate stand-ins for SyncNet, and their scale is not SyncNet's (0 to about 0.8, not 0 to 10):
+``light_asd_lag`` if Light-ASD's weights are installed, else ``mouth_mel``. Neither says who speaks off screen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from catalogs.media import ClipMedia
+from catalogs.media.sound import SPEECH_RATE
+from catalogs.schema import column
+from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.lipsync.asd_lag import CanonicalPair, LightAsdLag
+from stages.lipsync.lag import FPS, MIN_FRAMES, LagReading, read_curve
+from stages.lipsync.method import LipSyncMethod
+from stages.lipsync.mouth_mel import MouthMel
+from stages.lipsync.tracks import Track, find_tracks
+from stages.vision.face_mesh import FaceMesh
+from stages.vision.faces import FaceDetector
+from stages.weights import registry
+
+LIGHT_ASD = "light_asd_talkset"
+SAMPLES_PER_FRAME = SPEECH_RATE // FPS
+
+
+@dataclass(frozen=True)
+class SyncConfig(StageConfig):
+    """Which faces are compared.
+
+    Attributes:
+        max_tracks: at most this many faces of a clip, the longest and largest first (each costs the whole measurement).
+        min_face_px: smaller faces (height, in the 25 fps view) have no readable lips.
+        silence_dbfs: a quieter sound track counts as none.
+        talking_logit: Light-ASD's score above which a picture's face talks. The TalkSet weights lean to "talks": four
+            silent faces put to somebody's speech scored below 1.0 throughout, a smiling one 2.8, people who talk
+            mostly 4 to 6.
+    """
+
+    max_tracks: int = 3
+    min_face_px: float = 32.0
+    silence_dbfs: float = -60.0
+    talking_logit: float = 2.4
+
+
+_APPROXIMATE = "approximate, not SyncNet's scale; compare only within one sync_method"
+COLUMNS = pa.schema(
+    [
+        column("sync_confidence", pa.float32(), f"how far the best lag stands out of the lag curve; {_APPROXIMATE}"),
+        column("sync_offset_frames", pa.int32(), "lag of the best agreement; + = sound late; approximate", "1/25 s"),
+        column("sync_min_distance", pa.float32(), f"1 - correlation at the best lag; {_APPROXIMATE}"),
+        column("sync_track_id", pa.int32(), "face track that was kept: 0 is the longest and largest"),
+        column("active_speaker_ratio", pa.float32(), "share of its pictures that talk; null in mouth_mel", "0-1"),
+        column("sync_method", pa.string(), "light_asd_lag | mouth_mel; both approximate"),
+        column("sync_margin", pa.float32(), f"best lag minus the best one elsewhere; {_APPROXIMATE}"),
+        column("sync_frames", pa.int32(), "pictures of the track at 25 fps; below 125 the confidence is weak"),
+        column("sync_tracks", pa.int32(), "face tracks that were compared"),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncMeasurement(Measurement):
+    """One row; see COLUMNS."""
+
+    sync_confidence: float | None = None
+    sync_offset_frames: int | None = None
+    sync_min_distance: float | None = None
+    sync_track_id: int | None = None
+    active_speaker_ratio: float | None = None
+    sync_method: str | None = None
+    sync_margin: float | None = None
+    sync_frames: int | None = None
+    sync_tracks: int | None = None
+
+
+@dataclass(frozen=True)
+class TrackReading:
+    """What one face says."""
+
+    track_id: int
+    frames: int
+    reading: LagReading
+    talking_ratio: float | None
+
+
+class SyncScorer:
+    """Face tracks, then the best method that is installed."""
+
+    def __init__(self, config: SyncConfig) -> None:
+        self._config = config
+        self._detector = FaceDetector(registry.require("face_detector"))
+        self._method = load_method()
+
+    def score(self, clip: ClipMedia) -> SyncMeasurement:
+        """Raises ClipError if pictures or sound do not decode."""
+        if clip.duration_s * FPS < MIN_FRAMES:
+            return _not_applicable(f"shorter than {MIN_FRAMES / FPS:.1f} s")
+        speech = clip.speech
+        if speech is None:
+            return _not_applicable("no sound track")
+        if _level_dbfs(speech) < self._config.silence_dbfs:
+            return _not_applicable("the sound track is silent")
+        tracks = self._tracks(clip)
+        if not tracks:
+            return _not_applicable("no face is seen for long enough")
+        readings = [reading for i, track in enumerate(tracks) if (reading := self._read(clip, i, track))]
+        if not readings:
+            return _not_applicable("no mouth can be made out")
+        return self._measurement(best_track(readings), len(readings))
+
+    def _tracks(self, clip: ClipMedia) -> list[Track]:
+        found = clip.once("sync_face_tracks", lambda: find_tracks(clip.dense().rgb, self._detector, MIN_FRAMES))
+        return [track for track in found if track.height_px >= self._config.min_face_px][: self._config.max_tracks]
+
+    def _read(self, clip: ClipMedia, track_id: int, track: Track) -> TrackReading | None:
+        compared = self._method.compare(clip.dense().rgb, track, track_sound(clip, track))
+        if compared is None:
+            return None
+        talking = None
+        if compared.talking_logit is not None:
+            talking = float((compared.talking_logit > self._config.talking_logit).mean())
+        return TrackReading(track_id, len(track), read_curve(compared.curve, len(track)), talking)
+
+    def _measurement(self, best: TrackReading, n_tracks: int) -> SyncMeasurement:
+        return SyncMeasurement(
+            sync_confidence=best.reading.confidence,
+            sync_offset_frames=best.reading.offset_frames,
+            sync_min_distance=best.reading.distance,
+            sync_track_id=best.track_id,
+            active_speaker_ratio=best.talking_ratio,
+            sync_method=self._method.name,
+            sync_margin=best.reading.margin,
+            sync_frames=best.frames,
+            sync_tracks=n_tracks,
+        )
+
+
+def load_method() -> LipSyncMethod:
+    """The best method whose weights are installed."""
+    light_asd = registry.find(LIGHT_ASD)
+    if light_asd is None:
+        return load_mouth()
+    from stages.lipsync.light_asd import LightAsd  # torch: two seconds that mouth_mel does not need
+
+    canonical = CanonicalPair.load(registry.require("light_asd_canonical"))
+    return LightAsdLag(load_mouth(), LightAsd(light_asd), canonical)
+
+
+def load_mouth() -> MouthMel:
+    """The method that needs no download."""
+    return MouthMel(FaceMesh(registry.require("face_mesh")), registry.require("lips_from_sound"))
+
+
+def track_sound(clip: ClipMedia, track: Track) -> np.ndarray:
+    """The sound of a track's time, float32 [640 n] at 16 kHz, silence where the sound track has none."""
+    assert clip.speech is not None
+    begin = round(float(clip.dense().times_s[track.first]) * SPEECH_RATE)
+    samples = clip.speech[begin : begin + len(track) * SAMPLES_PER_FRAME]
+    return np.pad(samples, (0, len(track) * SAMPLES_PER_FRAME - len(samples)))
+
+
+def best_track(readings: list[TrackReading]) -> TrackReading:
+    """The track that matches the sound best, among those that talk at least half as much as the most talkative."""
+    most = max(reading.talking_ratio or 0.0 for reading in readings)
+    talking = [reading for reading in readings if (reading.talking_ratio or 0.0) >= most / 2]
+    return max(talking, key=lambda reading: reading.reading.confidence)
+
+
+def _level_dbfs(samples: np.ndarray) -> float:
+    mean_square = float(np.square(samples, dtype=float).mean()) if len(samples) else 0.0
+    return 10 * float(np.log10(mean_square + 1e-12))
+
+
+def _not_applicable(detail: str) -> SyncMeasurement:
+    return SyncMeasurement(status="not_applicable", status_detail=detail)
+
+
+STAGE: Stage = Stage(
+    name="sync",
+    summary="lip sync confidence and offset per face track from lag curves of mouth against sound (approximate)",
+    columns=COLUMNS,
+    config=SyncConfig,
+    backends={
+        "lite": Backend(
+            name="lag_curves",
+            scorer="stages.sync:SyncScorer",
+            weights=("face_detector", "face_mesh", "lips_from_sound", "light_asd_canonical"),
+            optional_weights={LIGHT_ASD: ("active_speaker_ratio",)},
+        )
+    },
+    views=frozenset({"dense", "sound"}),
+    resources=Resources(memory_gb=2.0),  # 20 s of pictures take 0.8 GB while they are stacked
+)
+
+
+if __name__ == "__main__":  # python -m stages.sync: the program, so it may know the runner
+    from curation.cli.job import stage_main
+
+    stage_main(STAGE.name)
+
+
+if __name__ == "__main__":  # python -m stages.sync: the program, so it may know the runner
+    from curation.cli.job import stage_main
+
+    stage_main(STAGE.name)

@@ -1,0 +1,143 @@
+"""A caption composed from measured attributes, and the same facts under SkyCaptioner-V1's keys.
+
+The lite captioner measures persons, faces and framing (finds shared with those stages), the main person's place and
+facing, whether a voice is heard while the mouth moves, the camera's motion and the light, and puts them into one or
+two plain sentences. Age, sex, clothes, place and mood are not measured and so are never mentioned; an attribute that
+could not be measured is left out of the sentence and empty in the structure. ``caption_model`` tells such captions
+from a vision-language model's. Thresholds of the words: stages/captions/facts.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from catalogs.media import ClipMedia
+from catalogs.schema import column
+from stages.base import Backend, Measurement, Resources, Stage
+from stages.captions.compose import sentence, structural
+from stages.captions.facts import FactRules, Facts, camera, facing, light, lively, mouth_moves, place
+from stages.face_count import DETECTOR, MESH, FaceFinder
+from stages.head_body import (
+    POSE_DETECTOR,
+    POSE_LANDMARKS,
+    Body,
+    BodyFinder,
+    HeadBodyConfig,
+    View,
+    framing,
+)
+from stages.person_count import DETECTOR as PERSON_DETECTOR
+from stages.person_count import PersonCountConfig, PersonFinder, counted, steady_max
+from stages.weights import registry
+
+MODEL = "composed-lite"
+VOICE = "silero_vad"
+
+
+@dataclass(frozen=True)
+class CaptionConfig(FactRules):
+    """Where one word ends and the next begins."""
+
+
+COLUMNS = pa.schema(
+    [
+        column("caption", pa.string(), "the clip in one or two English sentences"),
+        column("caption_structural", pa.string(), "JSON with SkyCaptioner-V1's keys; empty strings for the unknown"),
+        column("caption_model", pa.string(), f"who wrote it; {MODEL}: composed from measured attributes"),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionMeasurement(Measurement):
+    """One row; see COLUMNS."""
+
+    caption: str | None = None
+    caption_structural: str | None = None
+    caption_model: str | None = None
+
+
+class ComposedScorer:
+    """Measures the facts and writes them down. What lacks its optional weights stays unsaid."""
+
+    def __init__(self, config: CaptionConfig) -> None:
+        from stages.speech.voice_activity import VoiceDetector
+
+        self._config = config
+        self._persons, self._faces, self._bodies = PersonFinder(), FaceFinder(), BodyFinder()
+        voices = registry.find(VOICE)
+        self._voices = VoiceDetector(voices) if voices else None
+
+    def score(self, clip: ClipMedia) -> CaptionMeasurement:
+        """Raises ClipError if pictures or sound do not decode."""
+        facts = self.facts(clip)
+        return CaptionMeasurement(
+            caption=sentence(facts), caption_structural=structural(facts).to_json(), caption_model=MODEL
+        )
+
+    def facts(self, clip: ClipMedia) -> Facts:
+        """What is known about the clip."""
+        from stages.captions.motion import camera_shifts
+
+        rules, rgb = self._config, clip.sample().rgb
+        faces, bodies, persons = self._faces.find(clip), self._bodies.find(clip), self._persons.find(clip)
+        counting = PersonCountConfig()
+        shown = [counted(picture, counting.min_relative_height) for picture in persons]
+        head_body = HeadBodyConfig()
+        views = [View.of(body, rgb.shape[1:3], head_body) for body in bodies]
+        return Facts(
+            persons=max(
+                steady_max([len(picture) for picture in shown], counting.min_pictures),
+                steady_max([len(picture) for picture in faces.pictures], counting.min_pictures),
+            ),
+            framing=framing(views, head_body) if views else None,
+            facing=facing(faces, rules),
+            place=place([_outline(body) for body in bodies], rgb.shape[2], rules),
+            voice=self._voice(clip),
+            mouth_moves=mouth_moves(faces, rules),
+            lively=lively(faces, rules),
+            camera=camera(camera_shifts(rgb, [picture.boxes for picture in persons]), rules),
+            light=light(rgb, rules),
+        )
+
+    def _voice(self, clip: ClipMedia) -> bool | None:
+        """Whether speech is heard; None if there is no sound or nothing to tell it with."""
+        from stages.speech.voice_activity import voice_activity
+
+        activity = voice_activity(clip, self._voices) if self._voices else None
+        return None if activity is None else activity.speech_ratio >= self._config.voiced
+
+
+def _outline(body: Body) -> np.ndarray:
+    """Where the person is: the face if there is one, for a raised arm widens the body's box."""
+    box = body.face.box if body.face is not None else body.box
+    assert box is not None  # a Body has at least one of them
+    return box
+
+
+STAGE: Stage = Stage(
+    name="caption",
+    summary="one or two sentences and a structured caption, composed from measured attributes",
+    columns=COLUMNS,
+    config=CaptionConfig,
+    backends={
+        "lite": Backend(
+            name=MODEL,
+            scorer="stages.caption:ComposedScorer",
+            weights=(PERSON_DETECTOR, DETECTOR),
+            # Without these the caption says less, but there is one.
+            optional_weights={MESH: (), POSE_DETECTOR: (), POSE_LANDMARKS: (), VOICE: ()},
+        )
+    },
+    views=frozenset({"sample", "sound"}),
+    resources=Resources(memory_gb=1.5),
+)
+
+
+if __name__ == "__main__":  # python -m stages.caption: the program, so it may know the runner
+    from curation.cli.job import stage_main
+
+    stage_main(STAGE.name)

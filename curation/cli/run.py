@@ -1,0 +1,46 @@
+"""`funnel run`: a pool in, a curated catalog out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from curation.cli import console
+
+
+def run(
+    pool: Annotated[str, typer.Argument(help="Folder, file or URL with the raw videos.")],
+    catalog: Annotated[str, typer.Option(help="Folder or URL of the catalog; made if it is not there.")],
+    policy: Annotated[str, typer.Option(help="YAML file, or a shipped policy: lite, reference, measure_all.")] = "lite",
+    profile: Annotated[str | None, typer.Option(help="Models to use (lite, reference); default: the policy's.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Name for the dataset column; default: the pool's name.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = one per CPU.")] = 0,
+    unit_clips: Annotated[int, typer.Option(min=1, help="Clips per unit of work.")] = 256,
+    max_failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit 3 above this share of failures.")] = 0.05,
+    ray_address: Annotated[str, typer.Option(help="Ray cluster to use; 'local' starts Ray here.")] = "local",
+) -> None:
+    """Run the whole funnel on POOL: catalogue, split, measure, decide.
+
+    Run it again at any time: it does only what is owed. A changed threshold in the policy costs no measuring.
+    """
+    from catalogs.catalog import Catalog
+    from curation.cli.job import end_with_budget, execute
+    from curation.cli.status import show_status
+    from curation.policy import load_policy
+    from curation.resolve import resolve
+    from curation.summary import RunOptions
+    from stages.ingest import list_pool
+
+    funnel = resolve(load_policy(policy, profile))  # type: ignore[arg-type]
+    listed = list_pool(pool, dataset)  # a wrong pool is said before a catalog folder is made
+    opened = Catalog.open_or_create(catalog)
+    options = RunOptions(workers, unit_clips, max_failure_rate, ray_address)
+    summary = execute(opened, funnel, options, pool=listed)
+    if not summary.worked:
+        console.line("Nothing to do: everything in this pool is measured already. The verdicts:\n")
+    show_status(opened, funnel)
+    console.paragraph(
+        f"\nWhy a clip was dropped: funnel explain {catalog} CLIP_ID. The kept ones: table `curated` of funnel query."
+    )
+    end_with_budget(summary, max_failure_rate)

@@ -1,0 +1,75 @@
+"""`funnel status`: the funnel table of a catalog."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curation.cli import console
+
+if TYPE_CHECKING:
+    from catalogs.catalog import Catalog
+    from curation.resolve import FunnelPlan
+
+
+def status(
+    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    policy: Annotated[str | None, typer.Option(help="Decide by this policy; default: that of the last run.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Clips and hours into and out of every stage, drops by rule, failures by code."""
+    from catalogs.catalog import Catalog
+    from curation.last import funnel_of
+
+    opened = Catalog.open(catalog)
+    show_status(opened, funnel_of(opened, policy), as_json=as_json)
+
+
+def show_status(catalog: Catalog, funnel: FunnelPlan, *, as_json: bool = False) -> None:
+    """Print the funnel (`run` and `demo` end with it too)."""
+    from curation.verdicts import failure_counts, funnel_counts, open_views
+
+    connection = open_views(catalog, funnel)
+    sql = "SELECT count(*), coalesce(sum(duration_s), 0) / 3600 FROM sources"
+    files, hours = connection.execute(sql).fetchone() or (0, 0.0)
+    counts, failures = funnel_counts(connection, funnel), failure_counts(connection)
+    if as_json:
+        console.as_json(
+            {
+                "policy": funnel.policy.name,
+                "profile": funnel.policy.profile,
+                "sources": files,
+                "source_hours": hours,
+                "stages": [asdict(count) for count in counts],
+                "failures": [{"stage": s, "error_code": code, "count": n} for s, code, n in failures],
+                "fingerprints": funnel.digests,
+            }
+        )
+        return
+    console.line(f"{files} files, {_time(hours)} of video; policy {funnel.policy.name} ({funnel.policy.profile})\n")
+    right = {"in", "kept", "kept time"}
+    columns = [
+        console.Column(title, name=title != "what went", align="right" if title in right else "left")
+        for title in ("stage", "in", "kept", "kept time", "what went")
+    ]
+    rows = [
+        (count.stage, str(count.clips_in), str(count.kept), _time(count.hours_kept), _what_went(count))
+        for count in counts
+    ]
+    console.table(columns, rows)
+    if failures:
+        console.line("\nfailures: " + ", ".join(f"{stage} {code} {n}" for stage, code, n in failures))
+
+
+def _what_went(count) -> str:  # noqa: ANN001: StageCount, imported lazily with the rest
+    notes = [f"{rule} {n}" for rule, n in count.dropped.items()]
+    notes += [f"failed {count.failed}"] if count.failed else []
+    notes += [f"pending {count.pending}"] if count.pending else []
+    notes += [f"(model missing for {count.unavailable})"] if count.unavailable else []
+    return ", ".join(notes)
+
+
+def _time(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"

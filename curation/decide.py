@@ -1,0 +1,74 @@
+"""Decide: a stage's rules applied to its measurements. The same SQL serves workers, plans and the verdict views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from curation.policy import Rule, rule_columns
+from curation.resolve import StagePlan
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``rule`` is the first rule that failed (None: keep), ``value`` the columns it looked at, as text."""
+
+    rule: str | None = None
+    value: str | None = None
+
+    @property
+    def keep(self) -> bool:
+        return self.rule is None
+
+
+class Decider:
+    """Evaluates rules in an embedded DuckDB that can reach nothing but the table it is given."""
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
+
+    def decide(self, plan: StagePlan, rows: pa.Table) -> list[Decision]:
+        """One decision per row, in order."""
+        if not plan.policy.rules or not len(rows):
+            return [Decision()] * len(rows)
+        self._connection.register("measured", rows.append_column("row_number", pa.array(range(len(rows)))))
+        sql = f"SELECT {rule_sql(plan)}, {value_sql(plan)} FROM measured ORDER BY row_number"
+        found = self._connection.execute(sql).fetchall()
+        self._connection.unregister("measured")
+        return [Decision(rule, value) for rule, value in found]
+
+
+def rule_sql(plan: StagePlan) -> str:
+    """SQL for the name of the first failing rule, NULL when all hold."""
+    cases = " ".join(f"WHEN NOT {_holds(plan, rule)} THEN '{rule.name}'" for rule in plan.policy.rules)
+    return f"CASE {cases} END" if cases else "NULL::VARCHAR"
+
+
+def value_sql(plan: StagePlan) -> str:
+    """SQL for what the first failing rule looked at: ``column=value, …``."""
+    cases = " ".join(f"WHEN NOT {_holds(plan, rule)} THEN {_shown(plan, rule)}" for rule in plan.policy.rules)
+    return f"CASE {cases} END" if cases else "NULL::VARCHAR"
+
+
+def _holds(plan: StagePlan, rule: Rule) -> str:
+    """A rule that looks at a column whose model is missing is answered by ``on_unavailable``; NULL counts as no."""
+    holds = f"coalesce(({rule.expression}\n), false)"
+    if not set(rule.columns) & set(plan.unavailable_columns):
+        return holds
+    if plan.policy.on_unavailable == "pass":
+        return f"(status = 'unavailable' OR {holds})"
+    return f"(status <> 'unavailable' AND {holds})"
+
+
+def _shown(plan: StagePlan, rule: Rule) -> str:
+    types = rule_columns(plan.stage)
+    parts = []
+    for column in rule.columns:
+        is_float = pa.types.is_floating(types.field(column).type)
+        text = f"round({column}, 4)::VARCHAR" if is_float else f"{column}::VARCHAR"
+        parts.append(f"'{column}=' || coalesce({text}, 'null')")
+    if plan.stage.key == "clip_id":
+        parts.append("CASE WHEN status <> 'ok' THEN status_detail END")
+    return f"concat_ws(', ', {', '.join(parts)})" if parts else "NULL::VARCHAR"

@@ -1,0 +1,92 @@
+"""Resolve: a policy on this installation. Which backend, which weights, which fingerprint each stage gets here.
+
+Everything that can be wrong before a worker starts is found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from catalogs.errors import UserError
+from curation.policy import Policy, StagePolicy
+from stages.base import Backend, Fingerprint, Stage, fingerprint
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage as it will run.
+
+    Attributes:
+        missing: weights without which the stage cannot run at all: nothing is measured, on_unavailable decides.
+        unavailable_columns: column -> the optional weights that it lacks; the rest is measured.
+    """
+
+    policy: StagePolicy
+    backend: Backend
+    fingerprint: Fingerprint
+    missing: tuple[str, ...] = ()
+    unavailable_columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stage(self) -> Stage:
+        return self.policy.stage
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+    @property
+    def digest(self) -> str:
+        return self.fingerprint.digest
+
+    @property
+    def is_available(self) -> bool:
+        return not self.missing
+
+
+@dataclass(frozen=True)
+class FunnelPlan:
+    """A policy bound to fingerprints. ``split`` makes the clips, ``measuring`` are the stages over clips, in order."""
+
+    policy: Policy
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def split(self) -> StagePlan:
+        return self.stages[0]
+
+    @property
+    def measuring(self) -> tuple[StagePlan, ...]:
+        return self.stages[1:]
+
+    def stage(self, name: str) -> StagePlan | None:
+        return next((plan for plan in self.stages if plan.name == name), None)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        return {plan.name: plan.digest for plan in self.stages}
+
+
+def resolve(policy: Policy) -> FunnelPlan:
+    """Raises UserError when a stage's packages are missing, or scene_split cannot run."""
+    plans = tuple(_resolve_stage(policy, stage_policy) for stage_policy in policy.stages)
+    if plans[0].missing:
+        raise UserError(f"scene_split cannot run: weights {', '.join(plans[0].missing)} are missing")
+    return FunnelPlan(policy, plans)
+
+
+def _resolve_stage(policy: Policy, stage_policy: StagePolicy) -> StagePlan:
+    backend = stage_policy.stage.backend(policy.profile)
+    if packages := backend.missing_packages():
+        raise UserError(
+            f"{stage_policy.stage.name}: the {policy.profile} backend {backend.name} needs {', '.join(packages)}: "
+            f'pip install "portrait-funnel[{policy.profile}]"'
+        )
+    return StagePlan(
+        policy=stage_policy,
+        backend=backend,
+        fingerprint=fingerprint(stage_policy.stage, backend, stage_policy.config, policy.media),
+        missing=tuple(backend.missing_weights()),
+        unavailable_columns=backend.unavailable_columns(),
+    )

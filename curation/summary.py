@@ -1,0 +1,74 @@
+"""How a run is executed, what it did, and who is told while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from catalogs.media import MediaLimits
+from curation.worker import Tally
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is executed; none of it changes numbers.
+
+    Attributes:
+        workers: actors at once; 0 = one per CPU that Ray has.
+        unit_clips: clips per unit of work: what is lost at most when a worker dies.
+        max_failure_rate: share of failed clips or sources above which the run ends with exit code 3.
+        ray_address: an existing cluster; "local" starts Ray here.
+        limits: what one file may cost.
+    """
+
+    workers: int = 0
+    unit_clips: int = 256
+    max_failure_rate: float = 0.05
+    ray_address: str = "local"
+    limits: MediaLimits = MediaLimits()
+
+
+class Progress(Protocol):
+    """Told of every finished unit. ``total`` is the number of items that the phase will see, None if not known."""
+
+    def begin(self, phase: str, total: int | None) -> None: ...
+
+    def advance(self, phase: str, items: int, tally: Tally) -> None: ...
+
+    def end(self, phase: str) -> None: ...
+
+
+@dataclass
+class RunSummary:
+    """What one run did; written to ``runs/<run_id>.json``."""
+
+    run_id: str
+    pool: str | None
+    policy: str
+    policy_text: str
+    profile: str
+    fingerprints: dict[str, str]
+    started: str
+    tool_version: str
+    status: str = "running"  #: running | done | interrupted | failed
+    seconds: float = 0.0
+    phases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unavailable: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, phase: str, tally: Tally, seconds: float) -> None:
+        self.phases[phase] = tally.as_json() | {"wall_seconds": round(seconds, 3)}
+
+    @property
+    def worked(self) -> bool:
+        """Whether anything was owed at all."""
+        return any(phase["clips"] for phase in self.phases.values())
+
+    @property
+    def failure_rate(self) -> float:
+        """Failed share of the phase where most failed: files in ingest, sources in scene_split, clips in measure."""
+        rates = [sum(p["failed"].values()) / p["clips"] for p in self.phases.values() if p["clips"]]
+        return max(rates, default=0.0)
+
+    @property
+    def bugs(self) -> list[str]:
+        return [trace for phase in self.phases.values() for trace in phase["bugs"]]

@@ -1,0 +1,266 @@
+"""The whole run on Ray, with fake scorers: what is owed, what is kept, what a crash costs."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+
+from catalogs.catalog import Catalog
+from catalogs.errors import ErrorCode, UserError
+from catalogs.media import MediaLimits
+from curation.policy import parse_policy
+from curation.resolve import FunnelPlan, resolve
+from curation.run import run_funnel
+from curation.summary import RunOptions, RunSummary
+from curation.verdicts import failure_counts, funnel_counts, open_views
+from curation.worker import Tally
+from stages.ingest import list_pool
+from tests.curation.fakes import fake_funnel
+from tests.written_media import grey_ramp, write_video
+
+pytestmark = pytest.mark.cluster
+
+QUICK = RunOptions(workers=1, unit_clips=8)  # processes take seconds to start; two of them where that matters
+
+
+class Silent:
+    def begin(self, phase: str, total: int | None) -> None: ...
+    def advance(self, phase: str, items: int, tally: Tally) -> None: ...
+    def end(self, phase: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A local Ray whose workers leave a file per scorer call in this folder."""
+    folder = tmp_path_factory.mktemp("calls")
+    os.environ["FAKE_CALLS"] = str(folder)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield folder
+    ray.shutdown()
+    del os.environ["FAKE_CALLS"]
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    return folder
+
+
+def add(pool: Path, name: str, brightness: int = 0) -> None:
+    """A tiny real video; brightness makes the bytes, so the id, its own."""
+    number = brightness or len(list(pool.iterdir())) + 1
+    write_video(pool / name, [frame + number for frame in grey_ramp(4, 32, 32)])
+
+
+def run(
+    catalog: Catalog, funnel: FunnelPlan, pool: Path | None = None, options: RunOptions = QUICK, **more: object
+) -> RunSummary:
+    return run_funnel(catalog, funnel, options, Silent(), pool=list_pool(str(pool)) if pool else None, **more)  # type: ignore[arg-type]
+
+
+def calls_since(folder: Path, before: set[str]) -> Counter[str]:
+    return Counter(p.name.split("-")[0] for p in folder.iterdir() if p.name not in before)
+
+
+def names(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog.open_or_create(str(tmp_path / "cat"))
+
+
+def test_every_clip_is_measured_once_and_a_second_run_does_nothing(calls: Path, catalog: Catalog, pool: Path) -> None:
+    for name in ("4.mp4", "3.mp4", "7.mp4"):
+        add(pool, name)
+    before = names(calls)
+    summary = run(catalog, fake_funnel(), pool)
+    assert summary.status == "done"
+    assert calls_since(calls, before) == {"FakeScorer": 14, "SecondScorer": 14}
+    before = names(calls)
+    again = run(catalog, fake_funnel(), pool)
+    assert not again.worked
+    assert not calls_since(calls, before)
+    rows = open_views(catalog, fake_funnel())
+    # straight from the part files: not one row twice
+    parts = [catalog.store.read_table(n) for n in catalog.measurement_parts("first", fake_funnel().digests["first"])]
+    ids = [i for part in parts for i in part["clip_id"].to_pylist()]
+    assert len(ids) == len(set(ids)) == 14
+    assert rows.execute("SELECT count(*) FROM curated").fetchone() == (14,)
+
+
+def test_a_clip_stops_at_its_first_failing_rule(calls: Path, catalog: Catalog, pool: Path) -> None:
+    add(pool, "10.mp4")
+    before = names(calls)
+    funnel = fake_funnel(first="number < 4")
+    run(catalog, funnel, pool)
+    assert calls_since(calls, before) == {"FakeScorer": 10, "SecondScorer": 4}
+    split, first, second = funnel_counts(open_views(catalog, funnel), funnel)
+    assert (split.clips_in, split.kept) == (10, 10)
+    assert (first.clips_in, first.kept, first.dropped) == (10, 4, {"rule": 6})
+    assert (second.clips_in, second.kept, second.pending) == (4, 4, 0)
+
+
+def test_a_new_threshold_measures_only_the_newly_admitted(calls: Path, catalog: Catalog, pool: Path) -> None:
+    add(pool, "10.mp4")
+    run(catalog, fake_funnel(first="number < 4"), pool)
+    before = names(calls)
+    looser = fake_funnel(first="number < 7")
+    run(catalog, looser, pool)
+    assert calls_since(calls, before) == {"SecondScorer": 3}
+    before = names(calls)
+    stricter = fake_funnel(first="number < 2")
+    assert not run(catalog, stricter, pool).worked
+    assert not calls_since(calls, before)
+    assert open_views(catalog, stricter).execute("SELECT count(*) FROM curated").fetchone() == (2,)
+
+
+def test_a_changed_config_measures_anew_beside_the_old(calls: Path, catalog: Catalog, pool: Path) -> None:
+    add(pool, "3.mp4")
+    run(catalog, fake_funnel(), pool)
+    before = names(calls)
+    doubled = fake_funnel(factor=2.0)
+    run(catalog, doubled, pool)
+    assert calls_since(calls, before) == {"FakeScorer": 3}
+    query = "SELECT max(number) FROM first"
+    assert open_views(catalog, doubled).execute(query).fetchone() == (4.0,)
+    assert open_views(catalog, fake_funnel()).execute(query).fetchone() == (2.0,)
+
+
+def test_failures_are_rows_and_nothing_else_is_lost(calls: Path, catalog: Catalog, pool: Path) -> None:
+    for name in ("3_boom.mp4", "5.mp4", "bad.mp4"):
+        add(pool, name)
+    (pool / "text.mp4").write_text("no video")
+    funnel = fake_funnel()
+    summary = run(catalog, funnel, pool)
+    assert summary.status == "done"
+    assert "made to break" in summary.bugs[0]
+    views = open_views(catalog, funnel)
+    assert failure_counts(views) == [
+        ("first", "internal", 1),
+        ("ingest", "not_media", 1),
+        ("scene_split", "corrupt", 1),
+    ]
+    assert views.execute("SELECT count(*) FROM curated").fetchone() == (7,)
+    assert views.execute("SELECT drop_rule, drop_value FROM verdicts WHERE verdict = 'drop'").fetchone() == (
+        "failed",
+        "internal: RuntimeError: made to break",
+    )
+    assert not run(catalog, funnel, pool).worked
+
+
+def test_a_clip_that_kills_its_worker_costs_one_clip(calls: Path, catalog: Catalog, pool: Path) -> None:
+    for name in ("4_die.mp4", "5.mp4"):
+        add(pool, name)
+    funnel = fake_funnel()
+    run(catalog, funnel, pool)
+    views = open_views(catalog, funnel)
+    assert failure_counts(views) == [("first", ErrorCode.CRASHED.value, 1)]
+    assert views.execute("SELECT count(*) FROM curated").fetchone() == (8,)
+
+
+def test_a_clip_that_hangs_is_ended_and_costs_one_clip(calls: Path, catalog: Catalog, pool: Path) -> None:
+    add(pool, "3_hang.mp4")
+    funnel = fake_funnel()
+    run(catalog, funnel, pool, replace(QUICK, limits=MediaLimits(max_seconds=0.5), unit_clips=1))
+    views = open_views(catalog, funnel)
+    assert failure_counts(views) == [("first", "crashed", 1)]
+    assert views.execute("SELECT count(*) FROM curated").fetchone() == (2,)
+
+
+def test_nothing_to_measure_counts_as_no(calls: Path, catalog: Catalog, pool: Path) -> None:
+    add(pool, "2_none.mp4")
+    funnel = fake_funnel(first="number >= 0")
+    run(catalog, funnel, pool)
+    rows = open_views(catalog, funnel).execute("SELECT verdict, drop_rule, drop_value FROM verdicts").fetchall()
+    assert rows == [("drop", "rule", "number=null, nothing there")] * 2
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("pass", 3), ("drop", 0)])
+def test_a_missing_model_is_answered_by_the_policy(
+    calls: Path, catalog: Catalog, pool: Path, answer: str, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FUNNEL_WEIGHTS", raising=False)
+    monkeypatch.setenv("FUNNEL_CACHE", str(pool / ".nothing"))
+    add(pool, "3.mp4")
+    before = names(calls)
+    funnel = fake_funnel(first="number > 5", on_unavailable=answer, weights=("whisper_tiny",))
+    summary = run(catalog, funnel, pool)
+    assert summary.unavailable == {"first": ["whisper_tiny"]}
+    assert calls_since(calls, before) == ({"SecondScorer": 3} if kept else {})
+    views = open_views(catalog, funnel)
+    assert views.execute("SELECT count(*) FROM curated").fetchone() == (kept,)
+    assert funnel_counts(views, funnel)[1].unavailable == 3
+
+
+def test_a_moved_file_keeps_its_measurements(calls: Path, catalog: Catalog, pool: Path) -> None:
+    add(pool, "3.mp4")
+    run(catalog, fake_funnel(), pool)
+    (pool / "moved").mkdir()
+    (pool / "3.mp4").rename(pool / "moved" / "3.mp4")
+    before = names(calls)
+    run(catalog, fake_funnel(), pool)
+    assert not calls_since(calls, before)
+
+
+def test_only_the_named_stages_run(calls: Path, catalog: Catalog, pool: Path) -> None:
+    add(pool, "4.mp4")
+    funnel = fake_funnel(first="number < 2")
+    run(catalog, funnel, pool, only=frozenset({"scene_split"}))
+    before = names(calls)
+    run(catalog, funnel, only=frozenset({"second"}))  # every clip would need `first` before
+    assert not calls_since(calls, before)
+    run(catalog, funnel, only=frozenset({"first"}))
+    assert calls_since(calls, before) == {"FakeScorer": 4}
+    run(catalog, funnel, only=frozenset({"second"}))
+    assert calls_since(calls, before) == {"FakeScorer": 4, "SecondScorer": 2}
+
+
+def test_a_catalog_that_cannot_be_written_stops_the_run_with_one_line(
+    calls: Path, catalog: Catalog, pool: Path
+) -> None:
+    add(pool, "4.mp4")
+    funnel = fake_funnel()
+    run(catalog, funnel, pool, only=frozenset({"scene_split"}))
+    folder = Path(catalog.store.path("measurements/first")) / f"fp={funnel.digests['first']}"
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    folder.write_text("in the way")  # works for root as well, unlike permissions
+    with pytest.raises((UserError, OSError)):
+        run(catalog, funnel)
+    folder.unlink()
+    run(catalog, funnel)
+    assert open_views(catalog, funnel).execute("SELECT count(*) FROM curated").fetchone() == (4,)
+
+
+def test_every_run_leaves_a_summary(calls: Path, catalog: Catalog, pool: Path) -> None:
+    add(pool, "2.mp4")
+    summary = run(catalog, fake_funnel(), pool)
+    stored = catalog.latest_run()
+    assert stored is not None
+    assert stored["run_id"] == summary.run_id
+    assert stored["status"] == "done"
+    assert stored["phases"]["measure"]["measured"] == {"first": 2, "second": 2}
+    assert stored["fingerprints"] == fake_funnel().digests
+
+
+def test_a_catalog_reads_the_same_where_other_weights_are_installed(
+    calls: Path, catalog: Catalog, pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curation.last import funnel_of
+
+    add(pool, "2.mp4")
+    text = "stages: [person_count, language]"
+    funnel = resolve(parse_policy(text, "p.yaml"))
+    run(catalog, funnel, pool)
+    monkeypatch.setattr("stages.base.registry.sha256", lambda name: "another copy")
+    assert resolve(parse_policy(text, "p.yaml")).digests != funnel.digests
+    assert funnel_of(catalog, None).digests == funnel.digests
+    assert funnel_of(catalog, None).stages[2].unavailable_columns == funnel.stages[2].unavailable_columns

@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 POOL ?= demo/pool
 CATALOG ?= demo/catalog
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo reference test lint format bench clean
 
 demo: $(VENV)/.demo  ## build a pool of known videos, run the funnel on it, compare verdicts with the truth
 	$(BIN)/funnel demo --pool $(POOL) --catalog $(CATALOG)
+
+reference: $(VENV)/.reference  ## the paper's own models (AGPL-3.0 and non-commercial parts), and one OpenCV for all
 
 test: $(VENV)/.dev  ## all tests; those that start Ray run after the parallel ones, in one process
 	$(BIN)/python -m pytest -n 2 -m "not cluster"
@@ -35,6 +37,16 @@ $(VENV)/bin/python:
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV) (several GB, mostly PyTorch) ..."
 	@$(BIN)/python -m pip install --quiet -e ".[demo]"
+	@touch $@
+
+# ultralytics, InsightFace and rtmlib each install a flavour of OpenCV of their own. All write the same cv2 folder, so
+# removing some leaves a torn one behind: the one that stays is written anew.
+$(VENV)/.reference: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) (several GB, mostly PyTorch) ..."
+	@$(BIN)/python -m pip install --quiet -e ".[demo,reference]"
+	@$(BIN)/python -m pip uninstall --quiet -y opencv-python opencv-contrib-python opencv-contrib-python-headless
+	@$(BIN)/python -m pip install --quiet --no-deps --force-reinstall opencv-python-headless
+	@$(BIN)/python -c "import cv2"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

@@ -25,6 +25,8 @@ class ErrorCode(str, Enum):
     UNREADABLE = "unreadable"  #: the storage refuses (permission, network)
     TOO_LARGE = "too_large"  #: more pixels or bytes than the configured limit
     TIMEOUT = "timeout"  #: decoding took longer than the configured limit
+    BAD_RESPONSE = "bad_response"  #: a model answered, twice, with something that is not what was asked for
+    UNREACHABLE = "unreachable"  #: a model's server did not answer, however often it was asked
     CRASHED = "crashed"  #: the worker process died on it
     INTERNAL = "internal"  #: an unexpected exception in a scorer: a bug of ours, with its traceback
 

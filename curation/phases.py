@@ -62,7 +62,7 @@ class Phases:
         arguments = (self._catalog.store.url, plan, self._options.limits)
         with (
             _Phase("scene_split", len(owed), self._progress, self._summary) as phase,
-            ActorPool[Batch](SplitWorker, arguments, plan.stage.resources, self._size(units)) as pool,
+            ActorPool[Batch](SplitWorker, arguments, plan.resources, self._size(units)) as pool,
         ):
             for done in pool.map(units):
                 tally = done.tally or self._crashed(plan, done.unit.items[0].source_id, "part-sources")
@@ -80,10 +80,13 @@ class Phases:
             size = self._unit_size(total, self._options.unit_clips)
             head = [Unit(u.shard, part) for u in head for part in _pieces(u.tasks, size)]
         arguments = (self._catalog.store.url, self._funnel, self._options.limits, only)
-        resources = _fused_resources(self._funnel.measuring)
+        size = self._size(head)
+        gpus = ray.cluster_resources().get("GPU", 0.0)
+        resources = _fused_resources(self._funnel.measuring, gpus)
+        size = min(size, _most_workers(resources, gpus))
         with (
             _Phase("measure", total, self._progress, self._summary) as phase,
-            ActorPool[Unit](ClipWorker, arguments, resources, self._size(head)) as pool,
+            ActorPool[Unit](ClipWorker, arguments, resources, size) as pool,
         ):
             for done in pool.map(chain(head, units)):
                 tally = done.tally or self._crashed_clip(done.unit)
@@ -152,12 +155,27 @@ def _start_ray(options: RunOptions) -> None:
     )
 
 
-def _fused_resources(plans: tuple[StagePlan, ...]) -> Resources:
-    """One actor runs all stages of the job one after the other: it needs the most that any of them does."""
-    parts = [plan.stage.resources for plan in plans if plan.is_available] or [Resources()]
+def _fused_resources(plans: tuple[StagePlan, ...], cluster_gpus: float) -> Resources:
+    """One actor runs all stages of the job one after the other: it needs the most that any of them does.
+
+    All models stay loaded, so shares of a GPU add up like memory (to one at most). A cluster without GPUs is asked for
+    none, or it would wait for ever; nor is one asked for by stages that are told to stay on the CPU.
+    """
+    available = [plan for plan in plans if plan.is_available]
+    parts = [plan.resources for plan in available] or [Resources()]
+    gpus = sum(plan.resources.gpus for plan in available if getattr(plan.policy.config, "device", "") != "cpu")
     return Resources(
-        cpus=max(r.cpus for r in parts), gpus=max(r.gpus for r in parts), memory_gb=sum(r.memory_gb for r in parts)
+        cpus=max(r.cpus for r in parts),
+        gpus=min(1.0, gpus) if cluster_gpus else 0.0,
+        memory_gb=sum(r.memory_gb for r in parts),
     )
+
+
+def _most_workers(resources: Resources, cluster_gpus: float) -> int:
+    """How many workers' GPU shares the cluster has: one more would be given work and never start."""
+    if not resources.gpus:
+        return 1 << 20
+    return max(1, int(cluster_gpus) * int(1 / resources.gpus + 1e-6))
 
 
 def _pieces(items: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:

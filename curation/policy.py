@@ -106,14 +106,14 @@ def parse_policy(text: str, where: str, profile: Profile | None = None) -> Polic
     entries = document.get("stages")
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{where}: stages must be a non-empty list of mappings with a 'stage' key")
-    stages = [_stage(entry, f"{where}: stages[{i}]") for i, entry in enumerate(entries)]
+    stages = [_stage(entry, chosen, f"{where}: stages[{i}]") for i, entry in enumerate(entries)]
     names = [s.stage.name for s in stages]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{where}: stage {name} is listed twice")
     if "scene_split" not in names:
         split = STAGES["scene_split"]
-        stages.insert(0, StagePolicy(split, (), split.config()))
+        stages.insert(0, StagePolicy(split, (), split.config_of(chosen)()))
     elif names[0] != "scene_split":
         raise UserError(f"{where}: scene_split makes the clips, so it must be the first stage")
     return Policy(
@@ -125,7 +125,7 @@ def parse_policy(text: str, where: str, profile: Profile | None = None) -> Polic
     )
 
 
-def _stage(entry: Any, where: str) -> StagePolicy:
+def _stage(entry: Any, profile: Profile, where: str) -> StagePolicy:
     if isinstance(entry, str):
         entry = {"stage": entry}
     if not isinstance(entry, dict) or "stage" not in entry:
@@ -145,7 +145,7 @@ def _stage(entry: Any, where: str) -> StagePolicy:
     return StagePolicy(
         stage=stage,
         rules=tuple(_rule(name, sql, stage, where) for name, sql in keep.items()),
-        config=stage.config.parse(config, where),
+        config=stage.config_of(profile).parse(config, where),
         on_unavailable=on_unavailable,
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from catalogs.errors import UserError
 from curation.policy import Policy, StagePolicy
-from stages.base import Backend, Fingerprint, Stage, fingerprint
+from stages.base import Backend, Fingerprint, Resources, Stage, fingerprint
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class StagePlan:
     @property
     def is_available(self) -> bool:
         return not self.missing
+
+    @property
+    def resources(self) -> Resources:
+        return self.policy.config.needs() or self.backend.resources or self.stage.resources
 
 
 @dataclass(frozen=True)

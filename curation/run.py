@@ -38,6 +38,9 @@ def run_funnel(
         UserError: found before anything runs, or the storage refusing a write.
         KeyboardInterrupt: after the workers were ended and the summary was written.
     """
+    for plan in funnel.stages:
+        if plan.is_available and (only is None or plan.name in only):
+            plan.backend.verify(plan.policy.config)
     new_files = _new_files(catalog, pool) if pool else []
     summary = _open_summary(catalog, funnel, pool.url if pool else None)
     began = time.monotonic()

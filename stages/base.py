@@ -43,9 +43,23 @@ class Scorer(Protocol):
         ...
 
 
+def operational(default: Any) -> Any:
+    """A config field that says where or how patiently to work, not what to measure: no part of the fingerprint."""
+    return field(default=default, metadata={"operational": True})
+
+
 @dataclass(frozen=True)
 class StageConfig:
-    """Base of the stage configs: frozen, every field changes numbers, unknown keys are refused."""
+    """Base of the stage configs: frozen, every field but :func:`operational` ones changes numbers, unknown keys are
+    refused."""
+
+    def numbers(self) -> dict[str, Any]:
+        """What of this config changes numbers: the config's part of the fingerprint."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata.get("operational")}
+
+    def needs(self) -> Resources | None:
+        """What one worker needs, where these settings decide it (a model in this process or behind a server)."""
+        return None
 
     @classmethod
     def parse(cls, given: Mapping[str, Any], where: str) -> StageConfig:
@@ -82,6 +96,10 @@ class Backend:
         weights: names in the model registry without which nothing can be measured.
         optional_weights: name -> columns that stay null without it.
         packages: import names that must be installed beyond the core dependencies.
+        config: its own config class, where it shares no settings with the stage's other backends.
+        resources: what one worker needs, where that differs from the stage's.
+        check: ``module:function``, called with the config before any work starts; raises UserError if the backend
+            cannot work now (a server that does not answer).
     """
 
     name: str
@@ -90,6 +108,9 @@ class Backend:
     weights: tuple[str, ...] = ()
     optional_weights: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    config: type[StageConfig] | None = None
+    resources: Resources | None = None
+    check: str = ""
 
     def missing_weights(self) -> list[str]:
         return [name for name in self.weights if registry.find(name) is None]
@@ -108,9 +129,19 @@ class Backend:
 
     def load(self, config: StageConfig) -> Scorer:
         """Import and construct the scorer (loads its models)."""
-        module, _, attribute = self.scorer.partition(":")
-        scorer: Scorer = getattr(importlib.import_module(module), attribute)(config)
+        scorer: Scorer = _named(self.scorer)(config)
         return scorer
+
+    def verify(self, config: StageConfig) -> None:
+        """Raises UserError if what :attr:`check` looks at would keep every clip from being measured."""
+        if self.check:
+            _named(self.check)(config)
+
+
+def _named(name: str) -> Any:
+    """The object called ``module:name``."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 @dataclass(frozen=True)
@@ -152,6 +183,11 @@ class Stage:
             raise UserError(f"stage {self.name} has no {profile} backend yet (it has: {have})")
         return self.backends[profile]
 
+    def config_of(self, profile: Profile) -> type[StageConfig]:
+        """The config class of that profile's backend; the stage's own where the profile has none."""
+        backend = self.backends.get(profile)
+        return (backend and backend.config) or self.config
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -181,6 +217,6 @@ def fingerprint(stage: Stage, backend: Backend, config: StageConfig, media: Medi
         backend=backend.name,
         version=backend.version,
         weights={name: registry.sha256(name) or MISSING for name in names},
-        config=asdict(config),
+        config=config.numbers(),
         media=asdict(media) if stage.views & {"sample", "dense"} else {},
     )

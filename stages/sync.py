@@ -1,17 +1,22 @@
 """How well the mouth in a clip moves with its sound, and how many frames the sound is off.
 
 Faces are tracked through the 25 fps pictures (stages/lipsync/tracks.py). Each track gets a lag curve: how well mouth
-and sound agree when the sound is moved by -15 to +15 frames. ``sync_offset_frames`` is where the curve peaks,
-``sync_confidence`` how far the peak stands out (max - median, scaled to 5 s of pictures). With several faces the track
-that matches best is kept; where Light-ASD is there, only among those that it hears talk.
+and sound agree when the sound is moved by -15 to +15 frames. ``sync_offset_frames`` is where the curve is best,
+``sync_confidence`` how far that stands out. None of the methods says who speaks off screen.
 
-Both methods are approximate stand-ins for SyncNet, and their scale is not SyncNet's (0 to about 0.8, not 0 to 10):
-``light_asd_lag`` if Light-ASD's weights are installed, else ``mouth_mel``. Neither says who speaks off screen.
+Profile reference, method ``syncnet`` (stages/syncnet): mean distances of SyncNet's embeddings; the confidence is
+median - min, 0 to about 10. The track with the highest confidence is kept.
+
+Profile lite: ``light_asd_lag`` if Light-ASD's weights are installed, else ``mouth_mel``. Both are approximate stand-ins
+for SyncNet on another scale (0 to about 0.8: max - median, scaled to 5 s of pictures). The track that matches best is
+kept; where Light-ASD is there, only among those that it hears talk.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,16 +25,22 @@ from catalogs.media import ClipMedia
 from catalogs.media.sound import SPEECH_RATE
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.device import torch_device
 from stages.lipsync.asd_lag import CanonicalPair, LightAsdLag
-from stages.lipsync.lag import FPS, MIN_FRAMES, LagReading, read_curve
+from stages.lipsync.lag import FPS, MIN_FRAMES, LagReading
 from stages.lipsync.method import LipSyncMethod
 from stages.lipsync.mouth_mel import MouthMel
 from stages.lipsync.tracks import Track, find_tracks
+from stages.reference.device import DeviceConfig
 from stages.vision.face_mesh import FaceMesh
 from stages.vision.faces import FaceDetector
 from stages.weights import registry
 
+if TYPE_CHECKING:
+    from stages.lipsync.light_asd import LightAsd
+
 LIGHT_ASD = "light_asd_talkset"
+SYNCNET = "syncnet_v2"
 SAMPLES_PER_FRAME = SPEECH_RATE // FPS
 
 
@@ -52,15 +63,21 @@ class SyncConfig(StageConfig):
     talking_logit: float = 2.4
 
 
-_APPROXIMATE = "approximate, not SyncNet's scale; compare only within one sync_method"
+@dataclass(frozen=True)
+class SyncNetConfig(SyncConfig, DeviceConfig):
+    """The same, and where SyncNet runs."""
+
+
+_APPROXIMATE = "approximate except in syncnet; compare only within one sync_method"
 COLUMNS = pa.schema(
     [
         column("sync_confidence", pa.float32(), f"how far the best lag stands out of the lag curve; {_APPROXIMATE}"),
-        column("sync_offset_frames", pa.int32(), "lag of the best agreement; + = sound late; approximate", "1/25 s"),
-        column("sync_min_distance", pa.float32(), f"1 - correlation at the best lag; {_APPROXIMATE}"),
+        column("sync_offset_frames", pa.int32(), "lag of the best agreement; + = sound late", "1/25 s"),
+        column("sync_correction_s", pa.float32(), "move the sound by this to mend it (- = earlier): -offset / 25", "s"),
+        column("sync_min_distance", pa.float32(), f"distance at the best lag (lite: 1 - correlation); {_APPROXIMATE}"),
         column("sync_track_id", pa.int32(), "face track that was kept: 0 is the longest and largest"),
-        column("active_speaker_ratio", pa.float32(), "share of its pictures that talk; null in mouth_mel", "0-1"),
-        column("sync_method", pa.string(), "light_asd_lag | mouth_mel; both approximate"),
+        column("active_speaker_ratio", pa.float32(), "share of its pictures that talk; null without Light-ASD", "0-1"),
+        column("sync_method", pa.string(), "syncnet | light_asd_lag | mouth_mel; the last two are approximate"),
         column("sync_margin", pa.float32(), f"best lag minus the best one elsewhere; {_APPROXIMATE}"),
         column("sync_frames", pa.int32(), "pictures of the track at 25 fps; below 125 the confidence is weak"),
         column("sync_tracks", pa.int32(), "face tracks that were compared"),
@@ -74,6 +91,7 @@ class SyncMeasurement(Measurement):
 
     sync_confidence: float | None = None
     sync_offset_frames: int | None = None
+    sync_correction_s: float | None = None
     sync_min_distance: float | None = None
     sync_track_id: int | None = None
     active_speaker_ratio: float | None = None
@@ -94,12 +112,12 @@ class TrackReading:
 
 
 class SyncScorer:
-    """Face tracks, then the best method that is installed."""
+    """Face tracks, then the best approximate method that is installed."""
 
     def __init__(self, config: SyncConfig) -> None:
         self._config = config
         self._detector = FaceDetector(registry.require("face_detector"))
-        self._method = load_method()
+        self._method = self._load_method()
 
     def score(self, clip: ClipMedia) -> SyncMeasurement:
         """Raises ClipError if pictures or sound do not decode."""
@@ -116,7 +134,13 @@ class SyncScorer:
         readings = [reading for i, track in enumerate(tracks) if (reading := self._read(clip, i, track))]
         if not readings:
             return _not_applicable("no mouth can be made out")
-        return self._measurement(best_track(readings), len(readings))
+        return self._measurement(self._keep(readings), len(readings))
+
+    def _load_method(self) -> LipSyncMethod:
+        return load_method()
+
+    def _keep(self, readings: list[TrackReading]) -> TrackReading:
+        return best_track(readings)
 
     def _tracks(self, clip: ClipMedia) -> list[Track]:
         found = clip.once("sync_face_tracks", lambda: find_tracks(clip.dense().rgb, self._detector, MIN_FRAMES))
@@ -129,12 +153,13 @@ class SyncScorer:
         talking = None
         if compared.talking_logit is not None:
             talking = float((compared.talking_logit > self._config.talking_logit).mean())
-        return TrackReading(track_id, len(track), read_curve(compared.curve, len(track)), talking)
+        return TrackReading(track_id, len(track), compared.reading, talking)
 
     def _measurement(self, best: TrackReading, n_tracks: int) -> SyncMeasurement:
         return SyncMeasurement(
             sync_confidence=best.reading.confidence,
             sync_offset_frames=best.reading.offset_frames,
+            sync_correction_s=-best.reading.offset_frames / FPS,
             sync_min_distance=best.reading.distance,
             sync_track_id=best.track_id,
             active_speaker_ratio=best.talking_ratio,
@@ -145,15 +170,37 @@ class SyncScorer:
         )
 
 
+class SyncNetScorer(SyncScorer):
+    """Face tracks, then SyncNet; the most confident track is the speaker."""
+
+    _config: SyncNetConfig
+
+    def _load_method(self) -> LipSyncMethod:
+        from stages.syncnet.method import SyncNetMethod
+        from stages.syncnet.network import SyncNet
+
+        network = SyncNet(registry.require(SYNCNET), torch_device(self._config.device))
+        light_asd = registry.find(LIGHT_ASD)
+        return SyncNetMethod(network, load_light_asd(light_asd) if light_asd else None)
+
+    def _keep(self, readings: list[TrackReading]) -> TrackReading:
+        return most_confident(readings)
+
+
 def load_method() -> LipSyncMethod:
-    """The best method whose weights are installed."""
+    """The best approximate method whose weights are installed."""
     light_asd = registry.find(LIGHT_ASD)
     if light_asd is None:
         return load_mouth()
+    canonical = CanonicalPair.load(registry.require("light_asd_canonical"))
+    return LightAsdLag(load_mouth(), load_light_asd(light_asd), canonical)
+
+
+def load_light_asd(path: Path) -> LightAsd:
+    """The network that hears who talks."""
     from stages.lipsync.light_asd import LightAsd  # torch: two seconds that mouth_mel does not need
 
-    canonical = CanonicalPair.load(registry.require("light_asd_canonical"))
-    return LightAsdLag(load_mouth(), LightAsd(light_asd), canonical)
+    return LightAsd(path)
 
 
 def load_mouth() -> MouthMel:
@@ -173,7 +220,12 @@ def best_track(readings: list[TrackReading]) -> TrackReading:
     """The track that matches the sound best, among those that talk at least half as much as the most talkative."""
     most = max(reading.talking_ratio or 0.0 for reading in readings)
     talking = [reading for reading in readings if (reading.talking_ratio or 0.0) >= most / 2]
-    return max(talking, key=lambda reading: reading.reading.confidence)
+    return most_confident(talking)
+
+
+def most_confident(readings: list[TrackReading]) -> TrackReading:
+    """The track that matches the sound best."""
+    return max(readings, key=lambda reading: reading.reading.confidence)
 
 
 def _level_dbfs(samples: np.ndarray) -> float:
@@ -187,7 +239,7 @@ def _not_applicable(detail: str) -> SyncMeasurement:
 
 STAGE: Stage = Stage(
     name="sync",
-    summary="lip sync confidence and offset per face track from lag curves of mouth against sound (approximate)",
+    summary="lip sync confidence and offset of the speaking face: SyncNet, or approximate lag curves",
     columns=COLUMNS,
     config=SyncConfig,
     backends={
@@ -196,17 +248,20 @@ STAGE: Stage = Stage(
             scorer="stages.sync:SyncScorer",
             weights=("face_detector", "face_mesh", "lips_from_sound", "light_asd_canonical"),
             optional_weights={LIGHT_ASD: ("active_speaker_ratio",)},
-        )
+        ),
+        "reference": Backend(
+            name="syncnet",
+            scorer="stages.sync:SyncNetScorer",
+            weights=("face_detector", SYNCNET),
+            optional_weights={LIGHT_ASD: ("active_speaker_ratio",)},
+            config=SyncNetConfig,
+            resources=Resources(gpus=0.25, memory_gb=3.0),
+            check="stages.reference.device:check_torch",
+        ),
     },
     views=frozenset({"dense", "sound"}),
     resources=Resources(memory_gb=2.0),  # 20 s of pictures take 0.8 GB while they are stacked
 )
-
-
-if __name__ == "__main__":  # python -m stages.sync: the program, so it may know the runner
-    from curation.cli.job import stage_main
-
-    stage_main(STAGE.name)
 
 
 if __name__ == "__main__":  # python -m stages.sync: the program, so it may know the runner

@@ -109,7 +109,7 @@ def _entry(item: Listed) -> dict[str, Any]:
         "kind": weights.kind,
         "state": item.state,
         "path": str(item.used) if item.used else None,
-        "urls": list(weights.urls),
+        "urls": list(weights.archive.urls if weights.archive else weights.urls),
     }
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.lipsync.lag import high_pass, lag_curve, trim
+from stages.lipsync.lag import high_pass, lag_curve, read_curve, trim
 from stages.lipsync.method import Comparison
 from stages.lipsync.mfcc import HOP, mfcc
 from stages.lipsync.mouth_mel import WINDOWS_PER_FRAME, HeardLips, MouthMel, SeenLips
@@ -73,7 +73,8 @@ class LightAsdLag:
         if seen is None:
             return None
         heard = self.hear(samples, len(track))
-        return Comparison(self.curve(seen, heard), self.network.talking_logit(seen.encoding, heard.encoding))
+        reading = read_curve(self.curve(seen, heard), len(track))
+        return Comparison(reading, self.network.talking_logit(seen.encoding, heard.encoding))
 
     def see(self, rgb: np.ndarray, track: Track) -> SeenFace | None:
         """What a track shows (``rgb`` uint8 [T, H, W, 3] of the clip); None if the mesh does not find the face."""

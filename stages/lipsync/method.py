@@ -1,4 +1,4 @@
-"""What both methods of comparing a face with a sound have in common."""
+"""What all methods of comparing a face with a sound have in common."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from stages.lipsync.lag import LagReading
 from stages.lipsync.tracks import Track
 
 
@@ -15,16 +16,16 @@ class Comparison:
     """One face track against one sound.
 
     Attributes:
-        curve: float64 [31], agreement per lag -15..+15 frames; + = sound late.
+        reading: what the lag curve says, -15..+15 frames; + = sound late.
         talking_logit: float32 [T], > 0 where the face talks; None where the method cannot say.
     """
 
-    curve: np.ndarray
+    reading: LagReading
     talking_logit: np.ndarray | None = None
 
 
 class LipSyncMethod(Protocol):
-    """mouth_mel or light_asd_lag."""
+    """mouth_mel, light_asd_lag or syncnet."""
 
     name: str
 

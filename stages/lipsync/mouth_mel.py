@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lipsync.lag import high_pass, lag_curve, trim
+from stages.lipsync.lag import high_pass, lag_curve, read_curve, trim
 from stages.lipsync.method import Comparison
 from stages.lipsync.mfcc import INT16, WINDOW, mel_filters, power_spectrum
 from stages.lipsync.tracks import Track
@@ -68,7 +68,9 @@ class MouthMel:
     def compare(self, rgb: np.ndarray, track: Track, samples: np.ndarray) -> Comparison | None:
         """See :class:`stages.lipsync.method.LipSyncMethod`."""
         seen = self.see(rgb, track)
-        return None if seen is None else Comparison(self.curve(seen, self.hear(samples, len(track))))
+        if seen is None:
+            return None
+        return Comparison(read_curve(self.curve(seen, self.hear(samples, len(track))), len(track)))
 
     def see(self, rgb: np.ndarray, track: Track) -> SeenLips | None:
         """The lips of a track (``rgb`` uint8 [T, H, W, 3] of the clip); None if the mesh does not find the face."""

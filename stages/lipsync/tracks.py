@@ -21,10 +21,10 @@ DETECT_EVERY = 25  #: pictures between looks at the whole picture: a face that w
 FOLLOW_EVERY = 5  #: pictures between looks at a known face: 0.2 s, in which a head moves less than the crop's margin
 MIN_IOU = 0.4  #: between finds 0.2 s apart; Light-ASD's own tracker asks 0.5 between neighbouring pictures
 MAX_GAP = 25  #: pictures that a face may be missed for
-SMOOTH = 13  #: pictures of the running median (Columbia_test.py)
-GREY_PAD = 110  #: beyond the picture (Columbia_test.py)
-CROP_MARGIN = 0.4  #: of the half box (Columbia_test.py)
-CROP = 112  #: pixels
+SMOOTH = 13  #: pictures of the running median (the same two files)
+GREY_PAD = (110, 110, 110)  #: beyond the picture (SyncNet's run_pipeline.py, Columbia_test.py)
+CROP_MARGIN = 0.4  #: of the half box (the same two files)
+CROP = 112  #: pixels of Light-ASD's crops
 # S3FD's boxes, which Light-ASD was trained with, reach from the hairline to the chin; MediaPipe's from the brow.
 # Medians over 108 pictures of 19 talking clips (YuNet's boxes, which are drawn as S3FD's, against MediaPipe's).
 BOX_SCALE = 1.18  #: longer side over longer side
@@ -157,26 +157,35 @@ def _between(at: np.ndarray, known_at: list[int], known: np.ndarray) -> np.ndarr
 def asd_crops(rgb: np.ndarray, track: Track) -> np.ndarray:
     """Grey crops as Light-ASD was trained on: uint8 [n, 112, 112].
 
-    Its recipe cuts a square 2.8 half boxes wide, from one half box above the centre to 1.8 below, scales it to 224 and
-    keeps the middle 112: the lower face and mouth. Here that middle is cut directly.
+    Its recipe takes SyncNet's square, scales it to 224 and keeps the middle 112: the lower face and mouth. Here that
+    middle is cut directly.
     """
-    centre_x, centre_y, half = _smooth_square(track.boxes)
-    side = half * (1 + CROP_MARGIN)  # the middle half of 2 * (1 + margin) half boxes
-    top = centre_y + half * CROP_MARGIN - side / 2
-    left = centre_x - side / 2
+    squares = _speech_squares(track.boxes)
     crops = np.empty((len(track), CROP, CROP), np.uint8)
-    for i in range(len(track)):
+    for i, (centre_x, centre_y, side) in enumerate(squares):
         grey = cv2.cvtColor(rgb[track.first + i], cv2.COLOR_RGB2GRAY)
-        crops[i] = _cut(grey, left[i], top[i], side[i])
+        crops[i] = _cut(grey, centre_x - side / 4, centre_y - side / 4, side / 2, CROP)
     return crops
 
 
-def _smooth_square(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre x, centre y and half side of the square that S3FD would give, each float64 [n], after a running median."""
+def face_crops(rgb: np.ndarray, track: Track, size: int) -> np.ndarray:
+    """The whole of SyncNet's square in colour: uint8 [n, size, size, 3] RGB."""
+    crops = np.empty((len(track), size, size, 3), np.uint8)
+    for i, (centre_x, centre_y, side) in enumerate(_speech_squares(track.boxes)):
+        crops[i] = _cut(rgb[track.first + i], centre_x - side / 2, centre_y - side / 2, side, size)
+    return crops
+
+
+def _speech_squares(boxes: np.ndarray) -> np.ndarray:
+    """SyncNet's squares, which Light-ASD took over: centre x, centre y and side, float64 [n, 3].
+
+    2.8 half boxes wide, from one half box above the centre of the face to 1.8 below; a box is the square that S3FD
+    would give, after a running median.
+    """
     x0, y0, x1, y1 = boxes.astype(float).T
-    half = np.maximum(x1 - x0, y1 - y0) / 2 * BOX_SCALE
-    centre_y = (y0 + y1) / 2 - BOX_UP * (y1 - y0)
-    return _median((x0 + x1) / 2), _median(centre_y), _median(half)
+    half = _median(np.maximum(x1 - x0, y1 - y0) / 2 * BOX_SCALE)
+    centre_y = _median((y0 + y1) / 2 - BOX_UP * (y1 - y0))
+    return np.stack([_median((x0 + x1) / 2), centre_y + half * CROP_MARGIN, half * 2 * (1 + CROP_MARGIN)], axis=1)
 
 
 def _median(series: np.ndarray) -> np.ndarray:
@@ -184,9 +193,9 @@ def _median(series: np.ndarray) -> np.ndarray:
     return medfilt(np.pad(series, reach, mode="edge"), SMOOTH)[reach:-reach]
 
 
-def _cut(grey: np.ndarray, left: float, top: float, side: float) -> np.ndarray:
-    """A square of ``grey`` scaled to ``CROP`` pixels."""
-    scale = side / CROP
+def _cut(picture: np.ndarray, left: float, top: float, side: float, size: int) -> np.ndarray:
+    """A square of ``picture`` (grey or colour) scaled to ``size`` pixels."""
+    scale = side / size
     # Pixel centres: output pixel 0.5 lies at left + 0.5 * scale.
     matrix = np.asarray([[scale, 0, left + scale / 2 - 0.5], [0, scale, top + scale / 2 - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -194,16 +203,18 @@ def _cut(grey: np.ndarray, left: float, top: float, side: float) -> np.ndarray:
         shrink = 1 / (scale / 1.5)
         low = np.floor([left, top]).astype(int) - 2
         high = np.ceil([left + side, top + side]).astype(int) + 2
-        window = _window(grey, low, high)
+        window = _window(picture, low, high)
         small = cv2.resize(window, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        return _cut(small, (left - low[0]) * shrink, (top - low[1]) * shrink, side * shrink)
-    return cv2.warpAffine(grey, matrix, (CROP, CROP), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=GREY_PAD)
+        return _cut(small, (left - low[0]) * shrink, (top - low[1]) * shrink, side * shrink, size)
+    return cv2.warpAffine(
+        picture, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=GREY_PAD
+    )
 
 
-def _window(grey: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """``grey[low:high]`` with padding where that lies outside."""
-    height, width = grey.shape
+def _window(picture: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """``picture[low:high]`` with padding where that lies outside."""
+    height, width = picture.shape[:2]
     before = np.maximum(-low, 0)
     after = np.maximum(high - (width, height), 0)
-    inside = grey[max(0, low[1]) : max(0, high[1]), max(0, low[0]) : max(0, high[0])]
+    inside = picture[max(0, low[1]) : max(0, high[1]), max(0, low[0]) : max(0, high[0])]
     return cv2.copyMakeBorder(inside, before[1], after[1], before[0], after[0], cv2.BORDER_CONSTANT, value=GREY_PAD)

@@ -23,7 +23,7 @@ _FLOATS = ctypes.POINTER(ctypes.c_float)
 
 @dataclass(frozen=True)
 class SplitSound:
-    """Two parts that add up to the sound; float32 [N] each, 48 kHz."""
+    """Two parts that add up to the sound; float32 of its shape each."""
 
     speech: np.ndarray
     rest: np.ndarray

@@ -1,4 +1,6 @@
-"""Which language is spoken: openai-whisper's own ``detect_language`` (MIT, arXiv 2212.04356 section 2.3).
+"""Which language is spoken, and what is said: openai-whisper's own ``detect_language`` and ``decode``.
+
+MIT, arXiv 2212.04356 section 2.3.
 
 Whisper hears 30 s and answers with one distribution over its language tokens. On silence or music the answer is
 noise (github.com/openai/whisper discussion 676), so callers hand in voiced sound only.
@@ -7,8 +9,12 @@ noise (github.com/openai/whisper discussion 676), so callers hand in voiced soun
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 WINDOW_S = 30.0
 RATE = 16_000
@@ -18,23 +24,35 @@ ISO_CODES = {"jw": "jv"}  #: whisper writes Javanese with a code that ISO 639-1 
 class SpokenLanguage:
     """``SpokenLanguage(path).probabilities(voiced)``; ``path`` is a checkpoint in whisper's format (tiny.pt)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
         import torch  # with whisper: seconds and 0.5 GB that only this class needs
         import whisper
 
         torch.set_num_threads(1)  # one worker per core
         # A path is never one of whisper's model names, so nothing is downloaded; it reads with weights_only=True.
-        self._model = whisper.load_model(str(path.resolve(strict=True)), device="cpu")
+        self._model = whisper.load_model(str(path.resolve(strict=True)), device=device)
         self._whisper = whisper
 
     def probabilities(self, windows: list[np.ndarray]) -> dict[str, float]:
         """Language code -> probability, averaged over windows (float32 [N], 16 kHz, each up to 30 s); sums to 1."""
         total: dict[str, float] = {}
         for window in windows:
-            mel = self._whisper.log_mel_spectrogram(
-                self._whisper.pad_or_trim(window.astype(np.float32)), n_mels=self._model.dims.n_mels
-            )
-            _, found = self._whisper.detect_language(self._model, mel)
+            _, found = self._whisper.detect_language(self._model, self._mel(window))
             for code, probability in found.items():
                 total[code] = total.get(code, 0.0) + probability / len(windows)
         return {ISO_CODES.get(code, code): probability for code, probability in total.items()}
+
+    def transcript(self, windows: list[np.ndarray], language: str) -> str:
+        """What is said in the windows, one after the other, as ``language`` (a code of :meth:`probabilities`)."""
+        code = next((old for old, new in ISO_CODES.items() if new == language), language)
+        # Greedy and without timestamps: the windows are voiced sound, cut together, so times in them mean nothing.
+        options = self._whisper.DecodingOptions(
+            language=code, without_timestamps=True, fp16=self._model.device.type == "cuda"
+        )
+        said = [self._whisper.decode(self._model, self._mel(window), options).text.strip() for window in windows]
+        return " ".join(text for text in said if text)
+
+    def _mel(self, window: np.ndarray) -> Any:
+        """Whisper's log mel picture of 30 s."""
+        heard = self._whisper.pad_or_trim(window.astype(np.float32))
+        return self._whisper.log_mel_spectrogram(heard, n_mels=self._model.dims.n_mels).to(self._model.device)

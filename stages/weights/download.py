@@ -3,6 +3,9 @@
 Ranges as in RFC 9110 section 14: a resume sends ``Range`` and, when the part is from the same URL, ``If-Range`` with
 its ETag, so that a file that changed in between is sent whole. A server that ignores ``Range`` answers 200 and is read
 from the start.
+
+A file that is only offered inside a zip archive is taken out of it with all the others that the registry knows, each
+checked by its own sha256; then the archive is removed.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -67,14 +71,70 @@ def pull(name: str, progress: Progress | None = None, patience: Patience | None 
     target = registry.cache_folder() / weights.file
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with PartFile(target) as part:
+        fetched = _whole(weights)
+        with PartFile(target.with_name(fetched.file)) as part:
             if (found := registry.find(name)) is not None:  # another process finished it while this one waited
                 return found
-            _check_space(target.parent, weights, part)
-            _Download(weights, part, progress or _silent, patience or Patience()).run()
+            _check_space(target.parent, fetched, part)
+            _Download(fetched, part, progress or _silent, patience or Patience()).run()
+            if weights.archive:
+                _unpack(weights, target.parent)
     except OSError as error:
         raise _storage_error(error, target.parent, weights) from error
     return target
+
+
+def _whole(weights: Weights) -> Weights:
+    """What is fetched for ``weights``: the file, or the archive that holds it."""
+    if not weights.archive:
+        return weights
+    archive = weights.archive
+    return replace(
+        weights,
+        file=archive.file,
+        sha256=archive.sha256,
+        size_bytes=archive.size_bytes,
+        urls=archive.urls,
+        archive=None,
+    )
+
+
+def _unpack(weights: Weights, folder: Path) -> None:
+    """Every file of the registry that is in this archive, then the archive goes.
+
+    Raises:
+        UserError: a member is missing or not the right one.
+    """
+    assert weights.archive is not None
+    path = folder / weights.archive.file
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in registry.all_weights().values():
+                if member.archive == weights.archive and registry.find(member.name) is None:
+                    _unpack_member(archive, member, folder)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"weights {weights.name}: {path.name} is not a readable zip archive ({error})") from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _unpack_member(archive: zipfile.ZipFile, member: Weights, folder: Path) -> None:
+    inside = [name for name in archive.namelist() if name.rpartition("/")[2] == member.file]
+    if len(inside) != 1:
+        raise UserError(f"weights {member.name}: expected one {member.file} in {archive.filename}, found {len(inside)}")
+    with PartFile(folder / member.file) as part:
+        part.restart()
+        with archive.open(inside[0]) as content:
+            while part.size <= member.size_bytes and (block := content.read(BLOCK_BYTES)):
+                part.append(block)
+        if part.sha256 != member.sha256:
+            got = part.sha256
+            part.restart()
+            raise UserError(
+                f"weights {member.name}: {member.file} in the archive has sha256 {got[:12]}…, "
+                f"expected {member.sha256[:12]}…"
+            )
+        part.commit()
 
 
 def _silent(done_bytes: int, total_bytes: int) -> None:

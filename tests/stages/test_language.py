@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from catalogs.media.sound import SPEECH_RATE
-from stages.language import STAGE, LanguageConfig, LanguageScorer, voiced_windows
+from stages.language import (
+    STAGE,
+    LanguageConfig,
+    LanguageScorer,
+    WhisperLargeConfig,
+    WhisperLargeScorer,
+    voiced_windows,
+)
 from stages.speech.spoken_language import SpokenLanguage
 from stages.speech.voice_activity import VoiceActivity
 from stages.weights import registry
@@ -156,3 +163,77 @@ def test_whisper_tiny_names_the_language(media, name, language):
     if registry.find("whisper_tiny") is None:
         pytest.skip("whisper_tiny is not installed: put tiny.pt into the folder FUNNEL_WEIGHTS")
     assert LanguageScorer(LanguageConfig()).score(clip_of_file(media / "audio" / name)).language == language
+
+
+# -- reference: whisper large-v3-turbo
+
+
+@pytest.fixture(scope="module")
+def large_checkpoint(tmp_path_factory):
+    """Tiny layers under large-v3's outside: 128 mel bands and one language (Cantonese) more."""
+    from whisper.model import ModelDimensions, Whisper
+
+    torch.manual_seed(0)
+    dimensions = asdict(Dimensions(n_mels=128, n_vocab=51_866))
+    model = Whisper(ModelDimensions(**dimensions))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    path = tmp_path_factory.mktemp("whisper") / "large-v3-turbo.pt"
+    torch.save({"dims": dimensions, "model_state_dict": model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def with_large(monkeypatch, large_checkpoint):
+    find = registry.find
+    monkeypatch.setattr(
+        registry, "find", lambda name: large_checkpoint if name == "whisper_large_v3_turbo" else find(name)
+    )
+
+
+def test_the_large_format_has_a_hundred_languages(large_checkpoint):
+    found = SpokenLanguage(large_checkpoint).probabilities([noise(3)])
+    assert len(found) == N_LANGUAGES + 1
+    assert "yue" in found
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_a_transcript_is_what_whisper_decodes_window_by_window(large_checkpoint):
+    import whisper
+
+    windows = [noise(3, seed=1), noise(5, seed=2)]
+    model = whisper.load_model(str(large_checkpoint), device="cpu")
+    said = []
+    for window in windows:
+        mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(window), n_mels=128)
+        options = whisper.DecodingOptions(language="jw", without_timestamps=True, fp16=False)
+        said.append(model.decode(mel, options).text.strip())
+    assert any(said)
+    assert SpokenLanguage(large_checkpoint).transcript(windows, "jv") == " ".join(filter(None, said))
+
+
+@pytest.mark.parametrize("transcribe", [False, True])
+def test_the_reference_transcribes_if_asked_to(media, with_large, transcribe):
+    scorer = WhisperLargeScorer(WhisperLargeConfig(transcribe=transcribe, device="cpu"))
+    measured = scorer.score(clip_of_file(media / "audio" / "jfk.flac"))
+    assert measured.status == "ok"
+    assert measured.language != "und"
+    assert (measured.transcript is not None) == transcribe
+
+
+def test_the_reference_without_weights_measures_speech_and_names_them(media, monkeypatch):
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda name: None if name.startswith("whisper") else find(name))
+    measured = WhisperLargeScorer(WhisperLargeConfig()).score(clip_of_file(media / "audio" / "jfk.flac"))
+    assert (measured.status, measured.transcript) == ("unavailable", None)
+    assert "whisper_large_v3_turbo" in measured.status_detail
+    assert measured.speech_s > 5
+
+
+def test_whisper_large_hears_kennedy(media):
+    if registry.find("whisper_large_v3_turbo") is None:
+        pytest.skip("whisper_large_v3_turbo is not installed: put large-v3-turbo.pt into the folder FUNNEL_WEIGHTS")
+    scorer = WhisperLargeScorer(WhisperLargeConfig(transcribe=True))
+    measured = scorer.score(clip_of_file(media / "audio" / "jfk.flac"))
+    assert measured.language == "en"
+    assert "ask not what your country can do for you" in measured.transcript.lower()

@@ -31,7 +31,7 @@ def test_every_entry_is_complete(weights: Weights) -> None:
     assert not (weights.package and weights.urls), "shipped by a package or downloaded, not both"
     if weights.kind != "package":
         assert re.fullmatch("[0-9a-f]{64}", weights.sha256)
-    for url in weights.urls:
+    for url in weights.urls or (weights.archive.urls if weights.archive else ()):
         assert urlsplit(url).scheme == "https"
 
 

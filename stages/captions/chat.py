@@ -1,0 +1,206 @@
+"""A client of an OpenAI-compatible chat server (``vllm serve``, and whatever else has ``/v1/chat/completions``).
+
+A passing trouble (429, 5xx, a time limit, a broken connection, a body that is cut off) is tried again after
+``first_wait_s * 2^n`` seconds, each wait shortened at random by up to half so that many workers do not come back at
+once; a server's ``Retry-After`` is honoured up to ``longest_wait_s``. Every attempt has a limit on its whole length, so
+a server that drips bytes cannot hold a worker.
+
+The key comes from the environment (``FUNNEL_CHAT_API_KEY``), travels in a header and is in no message and no log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from catalogs.errors import UserError
+
+log = logging.getLogger(__name__)
+
+KEY_VARIABLE = "FUNNEL_CHAT_API_KEY"
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+MAX_BODY_BYTES = 4 << 20  #: an answer of 2,048 tokens is some 10 kB
+DETAIL_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server.
+
+    Attributes:
+        timeout_s: for one attempt, from connecting to the last byte.
+        connect_s: for the connection alone.
+        attempts: how often the same question is asked.
+        first_wait_s: before the second attempt; doubles from there.
+        longest_wait_s: limit of a wait, and of what Retry-After may ask for.
+    """
+
+    timeout_s: float = 120.0
+    connect_s: float = 10.0
+    attempts: int = 5
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 30.0
+
+
+class ChatError(Exception):
+    """The server gave no usable answer. ``str(error)`` is one line without secrets."""
+
+
+class Unreachable(ChatError):
+    """It did not answer, however often it was asked."""
+
+
+class Refused(ChatError):
+    """It answered that it will not do this (4xx), which another attempt would not change."""
+
+
+class BadAnswer(ChatError):
+    """It answered, but not with a chat completion."""
+
+
+class _Passing(Exception):
+    """Worth another attempt; ``wait_s`` is what the server asks for, ``final`` what to raise when there is none."""
+
+    def __init__(self, reason: str, wait_s: float = 0.0, final: type[ChatError] = Unreachable) -> None:
+        super().__init__(reason)
+        self.wait_s, self.final = wait_s, final
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said; ``is_complete`` is False if it ran into the limit on its length."""
+
+    text: str
+    is_complete: bool = True
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the model may answer."""
+
+    max_tokens: int = 2048
+    temperature: float = 0.05
+
+
+class ChatServer:
+    """``ChatServer("http://127.0.0.1:8000/v1", "model").ask(messages, Sampling())``; keeps its connection open."""
+
+    def __init__(self, url: str, model: str, patience: Patience | None = None) -> None:
+        self._url, self.model = url.rstrip("/"), model
+        self.place = without_secrets(url)
+        self._patience = patience or Patience()
+        key = os.environ.get(KEY_VARIABLE, "")
+        self._client = httpx.Client(
+            headers={"User-Agent": "portrait-funnel"} | ({"Authorization": f"Bearer {key}"} if key else {}),
+            timeout=httpx.Timeout(self._patience.timeout_s, connect=self._patience.connect_s),
+        )
+
+    def ask(self, messages: Sequence[dict[str, Any]], sampling: Sampling) -> Answer:
+        """One answer.
+
+        Raises:
+            Unreachable, Refused, BadAnswer: after as many attempts as are worth it.
+        """
+        question = {
+            "model": self.model,
+            "messages": list(messages),
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+        }
+        return self._patiently("POST", "/chat/completions", question, _answer)
+
+    def models(self) -> list[str]:
+        """Names of the models that the server serves. Raises as :meth:`ask`."""
+        return self._patiently("GET", "/models", None, _names)
+
+    def _patiently(self, method: str, path: str, question: dict | None, read: Any) -> Any:
+        patience = self._patience
+        for attempt in range(1, patience.attempts + 1):
+            try:
+                return self._once(method, path, question, read)
+            except _Passing as trouble:
+                if attempt == patience.attempts:
+                    tries = f"tried {attempt} times" if attempt > 1 else "tried once"
+                    raise trouble.final(f"{self.place}: {trouble} ({tries})") from trouble
+                backoff = min(patience.first_wait_s * 2 ** (attempt - 1), patience.longest_wait_s)
+                wait_s = max(backoff * random.uniform(0.5, 1.0), min(trouble.wait_s, patience.longest_wait_s))  # noqa: S311
+                log.warning("%s: %s; trying again in %.1f s", self.place, trouble, wait_s)
+                time.sleep(wait_s)
+        raise AssertionError("attempts is at least 1")
+
+    def _once(self, method: str, path: str, question: dict | None, read: Any) -> Any:
+        end = time.monotonic() + self._patience.timeout_s
+        try:
+            with self._client.stream(method, self._url + path, json=question) as response:
+                body = bytearray()
+                for block in response.iter_bytes():
+                    body += block
+                    if time.monotonic() > end:
+                        raise _Passing(f"not done after {self._patience.timeout_s:g} s")
+                    if len(body) > MAX_BODY_BYTES:
+                        raise BadAnswer(f"{self.place}: sends more than {MAX_BODY_BYTES:,} bytes")
+        except httpx.TimeoutException as error:
+            raise _Passing(f"no answer in {self._patience.timeout_s:g} s ({type(error).__name__})") from error
+        except httpx.TransportError as error:  # refused, reset, cut off
+            raise _Passing(f"{error or type(error).__name__}") from error
+        if response.status_code in PASSING:
+            raise _Passing(_status(response, bytes(body)), _retry_after_s(response))
+        if response.status_code != 200:
+            raise Refused(f"{self.place}: {_status(response, bytes(body))}")
+        try:
+            return read(json.loads(bytes(body)))
+        except (ValueError, LookupError, TypeError) as error:
+            raise _Passing(f"not an answer of this interface: {_excerpt(bytes(body))!r}", final=BadAnswer) from error
+
+
+def without_secrets(url: str) -> str:
+    """The URL without a user name and password in it. Raises UserError if it is none."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UserError(f"the server's URL cannot be read ({error}); expected http://HOST:PORT/v1") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UserError(f"the server's URL must be like http://HOST:PORT/v1, got {url!r}")
+    return str(parsed.copy_with(userinfo=b"", query=None)).rstrip("/")
+
+
+def _answer(document: Any) -> Answer:
+    choice = document["choices"][0]
+    text = choice["message"]["content"]
+    if not isinstance(text, str):
+        raise TypeError("content is no text")
+    return Answer(text, choice.get("finish_reason") != "length")
+
+
+def _names(document: Any) -> list[str]:
+    return [str(entry["id"]) for entry in document["data"]]
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    """Seconds only: a server under load says it so, and a date would have to trust its clock."""
+    asked = response.headers.get("Retry-After", "")
+    return float(asked) if asked.isdigit() else 0.0
+
+
+def _status(response: httpx.Response, body: bytes) -> str:
+    return f"{response.status_code} {response.reason_phrase}: {_excerpt(body)}".rstrip(": ")
+
+
+def _excerpt(body: bytes) -> str:
+    """One line of a body: an OpenAI-style error's message, else its beginning."""
+    text = body.decode("utf-8", "replace")
+    try:
+        document = json.loads(text)
+        error = document.get("error", document)
+        text = str(error.get("message", text)) if isinstance(error, dict) else str(error)
+    except (ValueError, AttributeError):
+        pass
+    return " ".join(text.split())[:DETAIL_CHARACTERS]

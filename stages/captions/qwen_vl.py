@@ -1,0 +1,61 @@
+"""Qwen2.5-VL in this process, through transformers: for a machine with a GPU and no server.
+
+SkyCaptioner-V1 is such a model (Qwen2.5-VL-7B-Instruct, fine-tuned; about 16 GB in half precision). The pictures go in
+as one video of 2 pictures a second, as in SkyCaptioner-V1's own script. Answers are the most probable tokens (no
+sampling), so the same clip gets the same caption. A server (stages/captions/chat.py) batches across workers and is
+the faster way.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.captions.chat import Answer
+
+VIDEO_FPS = 2.0
+
+
+class QwenVL:
+    """``QwenVL(folder).ask(pictures, question, [])``.
+
+    Args:
+        folder: as ``save_pretrained`` writes it; safetensors only, no code is run from it, nothing is downloaded.
+    """
+
+    def __init__(self, folder: Path, max_tokens: int = 2048) -> None:
+        import torch
+        from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+        self._torch, self._max_tokens = torch, max_tokens
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        # Half precision has no fast kernels on a CPU, where only tests would wait for an answer anyway.
+        dtype = torch.bfloat16 if self._device == "cuda" else torch.float32
+        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        self._processor = AutoProcessor.from_pretrained(str(folder), **local)
+        model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, **local
+        )
+        self._model = model.to(self._device).eval()
+
+    def ask(self, pictures: list[np.ndarray], question: str, turns: list[dict[str, Any]]) -> Answer:
+        """The model's answer. ``pictures``: uint8 [H, W, 3] RGB, one size; ``turns``: what was said after it."""
+        inputs = self.inputs(pictures, question, turns)
+        with self._torch.inference_mode():
+            said = self._model.generate(**inputs, max_new_tokens=self._max_tokens, do_sample=False)
+        new = said[0, inputs["input_ids"].shape[1] :]
+        text = self._processor.decode(new, skip_special_tokens=True)
+        return Answer(text, is_complete=len(new) < self._max_tokens)
+
+    def inputs(self, pictures: list[np.ndarray], question: str, turns: list[dict[str, Any]]) -> Any:
+        """The network's inputs, on its device."""
+        asked = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}
+        said = [{"role": turn["role"], "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+        text = self._processor.apply_chat_template([asked, *said], tokenize=False, add_generation_prompt=True)
+        video = self._torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)  # [T, 3, H, W]
+        inputs = self._processor(
+            text=[text], videos=[video], do_sample_frames=False, fps=VIDEO_FPS, return_tensors="pt"
+        )
+        return inputs.to(self._device)

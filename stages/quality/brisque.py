@@ -1,0 +1,92 @@
+"""BRISQUE, a quality score without a reference picture (Mittal, Moorthy, Bovik: IEEE TIP 21(12), 2012).
+
+Natural pictures, each pixel centred and scaled by its neighbourhood, have near-Gaussian statistics, and distortions
+bend them. 18 numbers at each of two scales describe the bend; a support vector regression, fitted to people's scores
+of blurred, noisy and compressed photos (LIVE), turns them into a score: 0 is best, 100 is worst, and pictures that are
+unlike its photos may leave that range.
+
+The machine and the details of the features (luma weights, zero padding, an asymmetric fit for all five maps) are those
+of the PyPI package ``brisque`` 0.2.0, whose machine knows no others. On 45 pictures the two agree to 0.1, except after
+heavy JPEG (up to 8 apart), where the package's root finder leaves the paper's range of shapes, 0.2 to 10.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.special import gamma
+
+WINDOW, SIGMA = 7, 7 / 6
+LUMA = np.asarray([0.2125, 0.7154, 0.0721])
+STABLE = 1 / 255  #: added to the local deviation of a luma in 0-1
+MIN_SIDE = 32  #: pixels; below it the half-size picture has too few to fit anything to
+
+_ALPHAS = np.arange(0.2, 10.001, 0.001)
+_RATIO_OF_ALPHA = gamma(2 / _ALPHAS) ** 2 / (gamma(1 / _ALPHAS) * gamma(3 / _ALPHAS))  # ascending
+
+
+class Brisque:
+    """``Brisque(path).score(rgb)``; ``path`` is the embedded machine."""
+
+    def __init__(self, path: Path) -> None:
+        with np.load(path, allow_pickle=False) as machine:
+            self._vectors = machine["vectors"].astype(np.float64)  # [n, 36]
+            self._coefficients = machine["coefficients"].astype(np.float64)  # [n]
+            self._low, self._high = machine["low"], machine["high"]  # [36], of the features
+            self._rho, self._gamma = float(machine["rho"]), float(machine["gamma"])
+
+    def score(self, rgb: np.ndarray) -> float | None:
+        """Of a picture, uint8 [H, W, 3] RGB; None for one that is flat or smaller than MIN_SIDE."""
+        if min(rgb.shape[:2]) < MIN_SIDE:
+            return None
+        luma = rgb @ LUMA / 255
+        half = cv2.resize(luma, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_CUBIC)
+        found = np.asarray(features(luma) + features(half))
+        if not np.isfinite(found).all():
+            return None
+        scaled = 2 * (found - self._low) / (self._high - self._low) - 1
+        distances = np.square(self._vectors - scaled).sum(axis=1)
+        return float(self._coefficients @ np.exp(-self._gamma * distances) - self._rho)
+
+
+def features(luma: np.ndarray) -> list[float]:
+    """The 18 numbers of one scale; ``luma``: float64 [H, W], 0-1."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # a flat picture has no statistics: score says None
+        centred = _centred(luma)
+        shape, _, left, right = _asymmetric_fit(centred)
+        found = [shape, (left**2 + right**2) / 2]
+        neighbours = (
+            centred[:, :-1] * centred[:, 1:],
+            centred[:-1] * centred[1:],
+            centred[:-1, :-1] * centred[1:, 1:],
+            centred[1:, :-1] * centred[:-1, 1:],
+        )
+        for products in neighbours:
+            shape, mean, left, right = _asymmetric_fit(products)
+            found += [shape, mean, left**2, right**2]
+    return found
+
+
+def _centred(luma: np.ndarray) -> np.ndarray:
+    """Each pixel minus the mean of its neighbourhood, divided by the deviation there."""
+    kernel = cv2.getGaussianKernel(WINDOW, SIGMA)
+
+    def blurred(values: np.ndarray) -> np.ndarray:
+        return cv2.sepFilter2D(values, cv2.CV_64F, kernel, kernel, borderType=cv2.BORDER_CONSTANT)
+
+    mean = blurred(luma)
+    return (luma - mean) / (np.sqrt(np.abs(blurred(luma**2) - mean**2)) + STABLE)
+
+
+def _asymmetric_fit(values: np.ndarray) -> tuple[float, float, float, float]:
+    """Asymmetric generalised Gaussian by its moments: shape, mean, deviation left and right of zero."""
+    below, above = values[values < 0], values[values >= 0]
+    left, right = np.sqrt(np.mean(below**2)) if len(below) else np.nan, np.sqrt(np.mean(above**2))
+    skew = left / right
+    ratio = np.abs(values).mean() ** 2 / np.mean(values**2)
+    wanted = ratio * (skew**3 + 1) * (skew + 1) / (skew**2 + 1) ** 2
+    shape = float(np.interp(wanted, _RATIO_OF_ALPHA, _ALPHAS))
+    spread = np.sqrt(gamma(1 / shape) / gamma(3 / shape))
+    return shape, float((right - left) * spread * gamma(2 / shape) / gamma(1 / shape)), float(left), float(right)

@@ -1,0 +1,68 @@
+"""What a backend needs beyond packages and weights is looked at once, before any work starts."""
+
+from pathlib import Path
+
+import pytest
+
+from catalogs.catalog import Catalog
+from catalogs.errors import UserError
+from curation.policy import parse_policy
+from curation.resolve import resolve
+from curation.run import run_funnel
+from curation.summary import RunOptions
+from curation.worker import Tally
+from stages.base import Resources
+from stages.captions.structure import StructuralCaption, Subject
+from stages.ingest import list_pool
+from tests.photo_clips import coffee
+from tests.stages.chat_server import chat_server, saying
+from tests.written_media import write_video
+
+pytest.importorskip("httpx")
+
+POLICY = "profile: reference\nstages:\n  - stage: caption\n    config: {{endpoint: '{}', model: sky, {}}}\n"
+CAPTION = StructuralCaption(subjects=(Subject("Human", "Man", "A man", is_main_subject=True),), environment="A wall")
+
+
+class Silent:
+    def begin(self, phase: str, total: int | None) -> None: ...
+    def advance(self, phase: str, items: int, tally: Tally) -> None: ...
+    def end(self, phase: str) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def test_a_server_that_is_down_stops_the_run_before_it_starts(tmp_path: Path) -> None:
+    with chat_server(saying("")) as server:
+        funnel = resolve(parse_policy(POLICY.format(server.url, "frames: 16"), "p.yaml"))
+    catalog = Catalog.open_or_create(str(tmp_path / "cat"))
+    with pytest.raises(UserError, match="caption: no model server"):
+        run_funnel(catalog, funnel, RunOptions(workers=1), Silent())
+    assert catalog.latest_run() is None
+
+
+def test_settings_decide_what_a_worker_needs() -> None:
+    def plan(config: str) -> Resources:
+        return resolve(parse_policy(POLICY.format("http://127.0.0.1:9/v1", config), "p.yaml")).stages[-1].resources
+
+    assert plan("frames: 16") == Resources(cpus=0.25, memory_gb=1.5)
+    assert plan("folder: /some/model").gpus == 1
+
+
+@pytest.mark.cluster
+def test_a_clip_is_captioned_by_a_server(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    write_video(tmp_path / "pool" / "coffee.mp4", [coffee(256)] * 50)
+    catalog = Catalog.open_or_create(str(tmp_path / "cat"))
+    with chat_server(saying("Grey"), saying(CAPTION.to_json())) as server:
+        funnel = resolve(parse_policy(POLICY.format(server.url, "frames: 16"), "p.yaml"))
+        pool = list_pool(str(tmp_path / "pool"), "test")
+        summary = run_funnel(catalog, funnel, RunOptions(workers=1), Silent(), pool=pool)
+    assert summary.failure_rate == 0
+    (part,) = catalog.measurement_parts("caption", funnel.stages[-1].digest)
+    assert catalog.store.read_table(part)["caption"].to_pylist() == ["A man. A wall."]
+    assert len(server.asked) == 2  # the check, then the clip
+    assert len(server.asked[1]["messages"][0]["content"]) == 17

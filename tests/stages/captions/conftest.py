@@ -1,0 +1,10 @@
+import pytest
+
+from stages.captions.chat import KEY_VARIABLE
+
+
+@pytest.fixture(autouse=True)
+def _local_web(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy between a test and its own server, and nobody's key."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)

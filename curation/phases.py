@@ -23,6 +23,7 @@ from curation.worker import ClipWorker, IngestWorker, SplitWorker, Tally, failur
 from stages.base import Resources
 from stages.ingest import PoolFile, sources_table, unusable_file
 
+_OBJECT_STORE_BYTES = 128 << 20  # units and counts are small, and nothing else travels through Ray
 _FEW_UNITS = 64  # with fewer than so many units of work, they are made smaller, so that every worker gets some
 CRASHED = ClipError(ErrorCode.CRASHED, "the worker process died on it, or hung and was ended")
 
@@ -150,6 +151,7 @@ def _start_ray(options: RunOptions) -> None:
         logging_level=logging.ERROR,
         configure_logging=False,
         num_cpus=(options.workers or None) if is_local else None,
+        object_store_memory=_OBJECT_STORE_BYTES if is_local else None,
     )
 
 

@@ -23,11 +23,12 @@ from pathlib import Path
 import duckdb
 from portraits import FRAMINGS, is_one, starts_with
 from speakers import labelled
-from sync import SHIFTS, auc
+from sync import SHIFTS, Bench
 
 from catalogs.catalog import Catalog
 from curation.cli import console
 from curation.cli.progress import PlainProgress
+from curation.demo.pool import sync_pair
 from curation.policy import load_policy
 from curation.resolve import resolve
 from curation.run import run_funnel
@@ -35,6 +36,7 @@ from curation.summary import RunOptions
 from curation.verdicts import failure_counts, open_views
 from stages.ingest import Pool, list_pool
 from stages.speakers import SpeakersConfig, SpeakersScorer
+from stages.sync import load_method
 
 
 @dataclass
@@ -72,8 +74,10 @@ def measure(catalog: Catalog, media: Path, workers: int) -> duckdb.DuckDBPyConne
     """Run measure_all on the labelled videos; a catalog that has them already is only read."""
     funnel = resolve(load_policy("measure_all"))
     progress = PlainProgress(console.err)
-    for pool in (list_pool(str(media / "video")), derived_pool(media)):
-        run_funnel(catalog, funnel, RunOptions(workers=workers), progress, pool=pool)
+    with tempfile.TemporaryDirectory() as folder:
+        sync_pair(folder, tuple(SHIFTS.values()))
+        for pool in (list_pool(str(media / "video")), derived_pool(media), list_pool(folder, "synthetic")):
+            run_funnel(catalog, funnel, RunOptions(workers=workers), progress, pool=pool)
     return open_views(catalog, funnel)
 
 
@@ -99,7 +103,8 @@ def report(connection: duckdb.DuckDBPyConnection, media: Path) -> None:
         print(f"  {question:28} {score.right:3} of {score.asked:3}  {share:6.1%}   target {score.target}")
     cuts(connection, media)
     shifts(connection)
-    own_against_swapped(connection)
+    print("\nsync: own against swapped sound (benchmarks/sync.py)")
+    Bench(load_method(), media).swaps()
     print("\nfailures by code:", failure_counts(connection) or "none")
     print("\nwrong answers")
     for question, score in scores.items():
@@ -176,26 +181,15 @@ def shifts(connection: duckdb.DuckDBPyConnection) -> None:
         "FROM clips JOIN sync USING (clip_id) WHERE parse_filename(path) LIKE 'sync\\_%' ESCAPE '\\'"
     ).fetchall()
     offsets = {name: (offset, confidence, method) for name, offset, confidence, method in rows}
-    print("\nsync: shifted copies, offset relative to the unshifted one (25 fps)")
-    for base in ("demo1", "face3"):
-        zero = offsets.get(f"sync_{base}_00", (None,))[0]
+    print("\nsync: shifted copies, offset relative to the unshifted one (25 fps); target 1 synthetic, 2 real")
+    for base in ("synthetic", "demo1", "face3"):
+        names = {s: f"sync_{shift:+03d}" if base == "synthetic" else f"sync_{base}_{s}" for s, shift in SHIFTS.items()}
+        zero = offsets.get(names["00"], (None,))[0]
         for suffix, shift in SHIFTS.items():
-            offset, confidence, method = offsets.get(f"sync_{base}_{suffix}", (None, None, ""))
+            offset, confidence, method = offsets.get(names[suffix], (None, None, ""))
             relative = None if offset is None or zero is None else offset - zero
             error = "" if relative is None else f"error {relative - shift:+d}"
-            print(f"  {base} {shift:+3d}: found {relative}, {error}, confidence {confidence or 0:.2f}, {method}")
-
-
-def own_against_swapped(connection: duckdb.DuckDBPyConnection) -> None:
-    """Confidence of talking clips with their own sound against the swapped copies of this set (few: see sync.py)."""
-    rows = connection.execute(
-        "SELECT parse_filename(path, true), sync_confidence FROM clips JOIN sync USING (clip_id) "
-        "WHERE sync_confidence IS NOT NULL"
-    ).fetchall()
-    own = [value for name, value in rows if name.startswith("sync_") and not name.endswith("swapped")]
-    swapped = [value for name, value in rows if name.endswith("swapped")]
-    if own and swapped:
-        print(f"  own against swapped sound in this set: AUC {auc(own, swapped):.2f} (n = {len(own)} / {len(swapped)})")
+            print(f"  {base:9} {shift:+3d}: found {relative}, {error}, confidence {confidence or 0:.2f}, {method}")
 
 
 if __name__ == "__main__":

@@ -14,17 +14,18 @@ import ray
 
 from catalogs import schema
 from catalogs.catalog import Catalog
-from catalogs.errors import ClipError, ErrorCode, UserError
+from catalogs.errors import ClipError, ErrorCode
 from curation.plan import Batch, Unit, current_sources, owed_units
 from curation.pool import ActorPool
 from curation.resolve import FunnelPlan, StagePlan
 from curation.summary import Progress, RunOptions, RunSummary
 from curation.worker import ClipWorker, IngestWorker, SplitWorker, Tally, failure_row
 from stages.base import Resources
-from stages.ingest import PoolFile
+from stages.ingest import PoolFile, sources_table, unusable_file
 
+_OBJECT_STORE_BYTES = 128 << 20  # units and counts are small, and nothing else travels through Ray
 _FEW_UNITS = 64  # with fewer than so many units of work, they are made smaller, so that every worker gets some
-_CRASHED = ClipError(ErrorCode.CRASHED, "the worker process died on it, or hung and was ended")
+CRASHED = ClipError(ErrorCode.CRASHED, "the worker process died on it, or hung and was ended")
 
 
 class Phases:
@@ -45,10 +46,7 @@ class Phases:
             ActorPool[Batch](IngestWorker, arguments, Resources(), self._size(units)) as pool,
         ):
             for done in pool.map(units):
-                if done.tally is None:
-                    path = done.unit.items[0].path
-                    raise UserError(f"reading {path} ends the worker process; move the file out of the pool")
-                phase.add(len(done.unit), done.tally)
+                phase.add(len(done.unit), done.tally or self._crashed_file(done.unit.items[0], dataset))
 
     def split(self) -> None:
         """Cut every source that has no clips under this fingerprint."""
@@ -92,6 +90,10 @@ class Phases:
                 tally = done.tally or self._crashed_clip(done.unit)
                 phase.add(len(done.unit), tally)
 
+    def _crashed_file(self, file: PoolFile, dataset: str) -> Tally:
+        self._catalog.add_sources(sources_table([unusable_file(file, dataset, CRASHED)]))
+        return Tally(1, failed=Counter({f"ingest:{ErrorCode.CRASHED.value}": 1}))
+
     def _crashed_clip(self, unit: Unit) -> Tally:
         """Which stage the worker died in is not known: the first that was owed stands for it."""
         (task,) = unit.tasks
@@ -99,7 +101,7 @@ class Phases:
         return self._crashed(plan, task.span.clip_id, unit.shard.stem, unit.attempt)
 
     def _crashed(self, plan: StagePlan, key: str, stem: str, attempt: int = 1) -> Tally:
-        rows = pa.Table.from_pylist([failure_row(plan, key, _CRASHED, attempt)], schema=schema.FAILURES)
+        rows = pa.Table.from_pylist([failure_row(plan, key, CRASHED, attempt)], schema=schema.FAILURES)
         self._catalog.add_failures(plan.name, plan.digest, stem, rows)
         return Tally(1, failed=Counter({f"{plan.name}:{ErrorCode.CRASHED.value}": 1}))
 
@@ -152,6 +154,7 @@ def _start_ray(options: RunOptions) -> None:
         logging_level=logging.ERROR,
         configure_logging=False,
         num_cpus=(options.workers or None) if is_local else None,
+        object_store_memory=_OBJECT_STORE_BYTES if is_local else None,
     )
 
 

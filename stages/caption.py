@@ -150,6 +150,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.caption: the program, so it may know the runner
-    from curation.cli.job import stage_main
+    from curation.cli.stage import stage_main
 
     stage_main(STAGE.name)

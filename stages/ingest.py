@@ -100,8 +100,28 @@ def _revision(info: dict[str, object]) -> str:
 
 def ingest_file(file: PoolFile, dataset: str, limits: MediaLimits, sparse_over_bytes: int = SPARSE_OVER_BYTES) -> dict:
     """One row of catalogs.schema.SOURCES. A file that cannot be used is a row with status ``failed`` and a code."""
-    row: dict = dict.fromkeys(schema.SOURCES.names)
-    row |= {
+    row = _listed(file, dataset)
+    try:
+        with fsspec.open(file.path, "rb") as handle:
+            row["source_id"] = source_id(handle, file.size_bytes, sparse_over_bytes)
+        row |= asdict(probe(file.path, file.size_bytes, limits))
+        row["supplied_caption"] = _caption_beside(file.path)
+    except ClipError as error:
+        row |= _failed(error)
+    except FileNotFoundError:
+        row |= _failed(ClipError(ErrorCode.NOT_FOUND, "gone since it was listed"))
+    except OSError as error:
+        row |= _failed(ClipError(ErrorCode.UNREADABLE, str(error)))
+    return row
+
+
+def unusable_file(file: PoolFile, dataset: str, error: ClipError) -> dict:
+    """The row of a file that never came to an answer of its own (reading it ended the worker process)."""
+    return _listed(file, dataset) | _failed(error)
+
+
+def _listed(file: PoolFile, dataset: str) -> dict:
+    return dict.fromkeys(schema.SOURCES.names) | {
         "path": file.path,
         "size_bytes": file.size_bytes,
         "revision": file.revision,
@@ -109,18 +129,10 @@ def ingest_file(file: PoolFile, dataset: str, limits: MediaLimits, sparse_over_b
         "ingested_at": datetime.now(timezone.utc),
         "status": "ok",
     }
-    try:
-        with fsspec.open(file.path, "rb") as handle:
-            row["source_id"] = source_id(handle, file.size_bytes, sparse_over_bytes)
-        row |= asdict(probe(file.path, file.size_bytes, limits))
-        row["supplied_caption"] = _caption_beside(file.path)
-    except ClipError as error:
-        row |= {"status": "failed", "error_code": error.code.value, "error_detail": error.detail}
-    except FileNotFoundError:
-        row |= {"status": "failed", "error_code": ErrorCode.NOT_FOUND.value, "error_detail": "gone since it was listed"}
-    except OSError as error:
-        row |= {"status": "failed", "error_code": ErrorCode.UNREADABLE.value, "error_detail": str(error)}
-    return row
+
+
+def _failed(error: ClipError) -> dict:
+    return {"status": "failed", "error_code": error.code.value, "error_detail": error.detail}
 
 
 def _caption_beside(path: str) -> str | None:

@@ -265,6 +265,12 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.sync: the program, so it may know the runner
-    from curation.cli.job import stage_main
+    from curation.cli.stage import stage_main
+
+    stage_main(STAGE.name)
+
+
+if __name__ == "__main__":  # python -m stages.sync: the program, so it may know the runner
+    from curation.cli.stage import stage_main
 
     stage_main(STAGE.name)

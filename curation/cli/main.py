@@ -6,19 +6,13 @@ commands add 3 (failure budget passed) and 4 (gate not passed).
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from catalogs.errors import UserError
 from curation.cli import console, demo, doctor, explain, models, query, run, status
-
-#: The machine's trouble rather than a bug: (full, read-only, not allowed) -> one line.
-STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+from curation.cli.guard import guarded
 
 
 def _version(wanted: bool) -> None:
@@ -58,48 +52,3 @@ app.add_typer(models.app, name="models")
 def main(args: Sequence[str] | None = None) -> None:
     """The console script. Always ends with SystemExit, or with the traceback of a bug."""
     guarded(app, "funnel", args)
-
-
-def guarded(commands: typer.Typer, prog: str, args: Sequence[str] | None = None) -> None:
-    """Run a command line so that the caller's mistakes and the machine's troubles end in one line.
-
-    Args:
-        commands: any typer application.
-        prog: what it is called in its own help.
-        args: the command line; ``sys.argv`` by default.
-    """
-    console.show_warnings()
-    root: Any = typer.main.get_command(commands)
-    invoke = root.invoke
-
-    def invoke_guarded(context: Any) -> Any:  # inside typer, which would swallow KeyboardInterrupt without a word
-        with _one_line_errors():
-            return invoke(context)
-
-    root.invoke = invoke_guarded
-    root.main(args=args, prog_name=prog)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise _end(str(error), 2) from error
-    except KeyboardInterrupt as interrupt:
-        raise _end("interrupted; the same command goes on where it stopped", 130) from interrupt
-    except OSError as error:
-        if error.errno not in STORAGE_ERRORS:
-            raise
-        raise _end(_storage_line(error), 2) from error
-
-
-def _end(message: str, code: int) -> typer.Exit:
-    console.line(f"funnel: {message}", console.err)
-    return typer.Exit(code)
-
-
-def _storage_line(error: OSError) -> str:
-    what = os.strerror(error.errno or 0).lower()
-    where = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
-    return f"{what}: {where}" if where else what

@@ -111,7 +111,8 @@ def motion(pictures: np.ndarray, fps: float) -> float | None:
 
 
 def _flow(before: np.ndarray, after: np.ndarray) -> float:
-    flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    start = np.zeros((*before.shape, 2), np.float32)
+    flow = cv2.calcOpticalFlowFarneback(before, after, start, 0.5, 3, 15, 3, 5, 1.2, 0)
     return float(np.linalg.norm(flow, axis=2).mean())
 
 

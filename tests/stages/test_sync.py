@@ -9,6 +9,7 @@ import pytest
 from skimage import data
 
 from catalogs.media import ClipMedia, MediaConfig
+from curation.demo.pool import sync_pair
 from stages.base import fingerprint
 from stages.lipsync.lag import LagReading
 from stages.sync import COLUMNS, LIGHT_ASD, STAGE, SyncConfig, SyncMeasurement, SyncScorer, TrackReading, best_track
@@ -68,6 +69,22 @@ def test_a_shift_of_the_sound_is_found_within_two_frames(scorers, media: Path, m
         found[name] = measured.sync_offset_frames
     for name in ("m10", "p10"):
         assert found[name] - found["00"] == pytest.approx(SHIFTS[name], abs=2)
+
+
+@pytest.fixture(scope="module")
+def shifted_talk(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """A synthetic portrait that speaks, its sound moved by so many frames: no media needed."""
+    folder = tmp_path_factory.mktemp("shifted")
+    return {truth.offset_frames: folder / truth.file for truth in sync_pair(folder, (-7, 0, 10))}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_shift_of_synthetic_speech_is_found_within_a_frame(scorers, shifted_talk, method: str) -> None:
+    scorer = scorer_of(scorers, method)
+    found = {offset: scorer.score(clip_of(path)).sync_offset_frames for offset, path in shifted_talk.items()}
+    assert abs(found[0]) <= 1
+    for offset in (-7, 10):
+        assert found[offset] - found[0] == pytest.approx(offset, abs=1)
 
 
 @pytest.mark.parametrize("method", METHODS)

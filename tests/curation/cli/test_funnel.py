@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -155,26 +156,39 @@ def test_too_many_failures_are_exit_3(world: Path) -> None:
     assert "over the budget" in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs root to mount a tiny disk")
-def test_a_full_disk_is_one_line_and_the_next_run_completes(world: Path, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("this machine does not let tests mount")
-    try:
-        filler = disk / "filler"
-        command = ["run", world / "pool", "--catalog", disk / "cat", "--policy", world / "policy.yaml"]
-        filler.write_bytes(b"x" * 45 * 4096)  # leaves 19 pages: enough to begin with, not to end
-        done = funnel(*command, "--max-failure-rate", 1)
-        assert done.returncode == 2, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        assert "space" in done.stderr.lower()
-        filler.unlink()
-        done = funnel(*command, "--max-failure-rate", 1)
-        assert done.returncode == 0, done.stderr
-        assert "one_face 1" in done.stdout
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A tiny disk of its own: 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True
+    ).returncode:
+        pytest.skip("only root can mount a disk for this test")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_the_next_run_completes(world: Path, disk: Path) -> None:
+    filler = disk / "filler"
+    command = ["run", world / "pool", "--catalog", disk / "cat", "--policy", world / "policy.yaml"]
+    filler.write_bytes(b"x" * 45 * 4096)  # leaves 19 pages: enough to begin with, not to end
+    done = funnel(*command, "--max-failure-rate", 1)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "space" in done.stderr.lower()
+    filler.unlink()
+    done = funnel(*command, "--max-failure-rate", 1)
+    assert done.returncode == 0, done.stderr
+    assert "one_face 1" in done.stdout
+
+
+def test_a_read_only_disk_is_one_line(world: Path, disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    done = funnel("run", world / "pool", "--catalog", disk / "cat", "--policy", world / "policy.yaml")
+    assert done.returncode == 2
+    assert "Read-only" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_leaves_a_catalog_that_the_next_run_completes(world: Path) -> None:

@@ -17,7 +17,8 @@ from rich.console import Console
 from catalogs.errors import UserError
 from curation.cli import console
 from curation.cli.console import Column
-from curation.cli.main import guarded, main
+from curation.cli.guard import guarded
+from curation.cli.main import main
 
 FUNNEL = [sys.executable, "-m", "curation.cli"]
 
@@ -97,7 +98,7 @@ def test_help_starts_without_the_heavy_libraries() -> None:
 def test_ctrl_c_in_a_real_process_is_one_line_and_130(tmp_path: Path) -> None:
     script = tmp_path / "waits.py"
     script.write_text(
-        "import time, typer\nfrom curation.cli.main import guarded\napp = typer.Typer()\n"
+        "import time, typer\nfrom curation.cli.guard import guarded\napp = typer.Typer()\n"
         "@app.command()\ndef command():\n    print('waiting', flush=True)\n    time.sleep(60)\nguarded(app, 'funnel')\n"
     )
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,0 +1,86 @@
+"""Writes docs/stages.md from what the stages declare, so that it cannot drift: run it after changing a stage.
+
+python scripts/stage_docs.py            # writes; `--check` only compares (a test does)
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+
+from catalogs.schema import meaning_of
+from curation.policy import load_policy
+from stages.base import Backend, Stage
+from stages.listing import STAGES
+from stages.weights import registry
+
+TARGET = Path(__file__).parent.parent / "docs" / "stages.md"
+INTRO = """# Stages
+
+Made by `python scripts/stage_docs.py` from the stages' own declarations. Every measurement row also has `status`
+(`ok`, `not_applicable`: the clip has nothing to measure, `unavailable`: a model is missing) and `status_detail`.
+Costs are measured with the scripts of [benchmarks.md](benchmarks.md).
+"""
+
+
+def main() -> int:
+    text = render()
+    if "--check" in sys.argv:
+        return 0 if TARGET.read_text("utf-8") == text else 1
+    TARGET.write_text(text, "utf-8")
+    return 0
+
+
+def render() -> str:
+    """The whole page."""
+    parts = [INTRO, _overview()]
+    parts += ["\n".join(_section(stage)) for stage in STAGES.values()]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _overview() -> str:
+    lines = ["| stage | measures | lite | reference |", "|---|---|---|---|"]
+    for name, stage in STAGES.items():
+        backends = [stage.backends[p].name if p in stage.backends else "-" for p in ("lite", "reference")]
+        lines.append(f"| [{name}](#{name}) | {stage.summary} | {backends[0]} | {backends[1]} |")
+    return "\n".join(lines) + "\n"
+
+
+def _section(stage: Stage) -> Iterator[str]:
+    yield f"## {stage.name}\n"
+    yield inspect.cleandoc(import_module(f"stages.{stage.name}").__doc__ or "") + "\n"
+    yield "| column | unit | meaning |\n|---|---|---|"
+    for field in stage.columns:
+        meaning, unit = meaning_of(field)
+        yield f"| {field.name} | {unit} | {_cell(meaning)} |"
+    yield ""
+    for policy in ("lite", "reference"):
+        for rule in (r for s in load_policy(policy).stages if s.stage.name == stage.name for r in s.rules):
+            yield f"- default rule ({policy}) `{rule.name}`: `{rule.expression}`"
+    config = [f"`{f.name}` = {getattr(stage.config(), f.name)!r}" for f in fields(stage.config)]
+    yield f"- config: {', '.join(config) or 'none'}"
+    for profile, backend in stage.backends.items():
+        yield from _backend(profile, backend)
+    yield ""
+
+
+def _backend(profile: str, backend: Backend) -> Iterator[str]:
+    cost = f", {backend.cost}" if backend.cost else ""
+    yield f"- backend ({profile}) **{backend.name}**, version {backend.version}{cost}"
+    for name in (*backend.weights, *backend.optional_weights):
+        weights = registry.get(name)
+        lost = backend.optional_weights.get(name)
+        optional = f"; without it empty: {', '.join(lost)}" if lost else ""
+        yield f"  - weights `{name}`: {weights.purpose}; {weights.licence}; {weights.size_bytes / 1e6:.1f} MB{optional}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

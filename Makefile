@@ -35,21 +35,31 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing into $(VENV) (several GB, mostly PyTorch) ..."
-	@$(BIN)/python -m pip install --quiet -e ".[demo]"
+	$(call install,demo)
 	@touch $@
+
+$(VENV)/.reference: pyproject.toml | $(VENV)/bin/python
+	$(call install,demo$(comma)reference)
+	$(one_opencv)
+	@touch $@ $(VENV)/.demo
+
+# Tests run the reference backends through their real libraries, on tiny weights.
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(call install,dev$(comma)reference)
+	$(one_opencv)
+	@touch $@ $(VENV)/.demo $(VENV)/.reference
+
+comma := ,
+
+define install
+	@echo "Installing into $(VENV) (several GB, mostly PyTorch) ..."
+	@$(BIN)/python -m pip install --quiet -e ".[$(1)]"
+endef
 
 # ultralytics, InsightFace and rtmlib each install a flavour of OpenCV of their own. All write the same cv2 folder, so
 # removing some leaves a torn one behind: the one that stays is written anew.
-$(VENV)/.reference: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing into $(VENV) (several GB, mostly PyTorch) ..."
-	@$(BIN)/python -m pip install --quiet -e ".[demo,reference]"
+define one_opencv
 	@$(BIN)/python -m pip uninstall --quiet -y opencv-python opencv-contrib-python opencv-contrib-python-headless
 	@$(BIN)/python -m pip install --quiet --no-deps --force-reinstall opencv-python-headless
 	@$(BIN)/python -c "import cv2"
-	@touch $@
-
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing into $(VENV) (several GB, mostly PyTorch) ..."
-	@$(BIN)/python -m pip install --quiet -e ".[dev]"
-	@touch $@ $(VENV)/.demo
+endef

@@ -13,8 +13,8 @@ from importlib import import_module
 from pathlib import Path
 
 from catalogs.schema import meaning_of
-from curation.policy import load_policy
-from stages.base import Backend, Stage
+from curation.policy import Policy, load_policy
+from stages.base import Backend, Stage, StageConfig
 from stages.listing import STAGES
 from stages.weights import registry
 
@@ -37,8 +37,9 @@ def main() -> int:
 
 def render() -> str:
     """The whole page."""
+    policies = [load_policy(name) for name in ("lite", "reference")]
     parts = [INTRO, _overview()]
-    parts += ["\n".join(_section(stage)) for stage in STAGES.values()]
+    parts += ["\n".join(_section(stage, policies)) for stage in STAGES.values()]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -50,7 +51,7 @@ def _overview() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(stage: Stage) -> Iterator[str]:
+def _section(stage: Stage, policies: list[Policy]) -> Iterator[str]:
     yield f"## {stage.name}\n"
     yield inspect.cleandoc(import_module(f"stages.{stage.name}").__doc__ or "") + "\n"
     yield "| column | unit | meaning |\n|---|---|---|"
@@ -58,24 +59,26 @@ def _section(stage: Stage) -> Iterator[str]:
         meaning, unit = meaning_of(field)
         yield f"| {field.name} | {unit} | {_cell(meaning)} |"
     yield ""
-    for policy in ("lite", "reference"):
-        for rule in (r for s in load_policy(policy).stages if s.stage.name == stage.name for r in s.rules):
-            yield f"- default rule ({policy}) `{rule.name}`: `{rule.expression}`"
-    config = [f"`{f.name}` = {getattr(stage.config(), f.name)!r}" for f in fields(stage.config)]
-    yield f"- config: {', '.join(config) or 'none'}"
+    for policy in policies:
+        for rule in (r for s in policy.stages if s.stage.name == stage.name for r in s.rules):
+            yield f"- default rule ({policy.profile}) `{rule.name}`: `{rule.expression}`"
     for profile, backend in stage.backends.items():
-        yield from _backend(profile, backend)
+        yield from _backend(profile, backend, stage.config_of(profile))
     yield ""
 
 
-def _backend(profile: str, backend: Backend) -> Iterator[str]:
-    cost = f", {backend.cost}" if backend.cost else ""
-    yield f"- backend ({profile}) **{backend.name}**, version {backend.version}{cost}"
+def _backend(profile: str, backend: Backend, config: type[StageConfig]) -> Iterator[str]:
+    cost = backend.cost or "cost not measured"
+    yield f"- backend ({profile}) **{backend.name}**, version {backend.version}: {cost}"
+    settings = [f"`{f.name}` = {getattr(config(), f.name)!r}" for f in fields(config)]
+    yield f"  - config: {', '.join(settings) or 'none'}"
     for name in (*backend.weights, *backend.optional_weights):
         weights = registry.get(name)
         lost = backend.optional_weights.get(name)
+        accept = f", to be accepted as {weights.accept}" if weights.accept else ""
         optional = f"; without it empty: {', '.join(lost)}" if lost else ""
-        yield f"  - weights `{name}`: {weights.purpose}; {weights.licence}; {weights.size_bytes / 1e6:.1f} MB{optional}"
+        size = f"{weights.size_bytes / 1e6:.1f} MB"
+        yield f"  - weights `{name}`: {weights.purpose}; {weights.licence}{accept}; {size}{optional}"
 
 
 def _cell(text: str) -> str:

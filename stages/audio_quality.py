@@ -154,13 +154,21 @@ def is_mono_duplicate(samples: np.ndarray) -> bool:
     return bool(difference <= 10 ** (SAME_CHANNELS_DB / 10) * np.square(samples, dtype=np.float64).sum(axis=1).max())
 
 
+_DNSMOS = Backend(
+    name="dnsmos",
+    scorer="stages.audio_quality:AudioQualityScorer",
+    weights=("dnsmos_p835",),
+    cost="315 core-seconds per hour",
+)
+
 STAGE: Stage = Stage(
     name="audio_quality",
     summary="sound quality: DNSMOS P.835, loudness, clipping, silence, bandwidth",
     columns=COLUMNS,
     config=AudioQualityConfig,
     backends={
-        "lite": Backend(name="dnsmos", scorer="stages.audio_quality:AudioQualityScorer", weights=("dnsmos_p835",))
+        "lite": _DNSMOS,
+        "reference": _DNSMOS,
     },
     views=frozenset({"sound"}),
     resources=Resources(memory_gb=0.8),

@@ -100,6 +100,7 @@ class Backend:
         resources: what one worker needs, where that differs from the stage's.
         check: ``module:function``, called with the config before any work starts; raises UserError if the backend
             cannot work now (a server that does not answer).
+        cost: what an hour of video costs, as measured ('' = not yet), for docs/stages.md; no decoding.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Backend:
     config: type[StageConfig] | None = None
     resources: Resources | None = None
     check: str = ""
+    cost: str = ""
 
     def missing_weights(self) -> list[str]:
         return [name for name in self.weights if registry.find(name) is None]

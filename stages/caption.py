@@ -133,6 +133,7 @@ STAGE: Stage = Stage(
             weights=(PERSON_DETECTOR, DETECTOR),
             # Without these the caption says less, but there is one.
             optional_weights={MESH: (), POSE_DETECTOR: (), POSE_LANDMARKS: (), VOICE: ()},
+            cost="22 core-seconds per hour after the picture stages, whose finds it shares",
         ),
         "reference": Backend(
             name="skycaptioner_v1",

@@ -313,6 +313,7 @@ STAGE: Stage = Stage(
                 MESH: ("face_yaw_deg_abs_max", "face_pitch_deg_abs_max", "face_roll_deg_abs_max"),
                 EMBEDDER: ("identity_similarity_min",),
             },
+            cost="146 core-seconds per hour",
         ),
         "reference": Backend(
             name="insightface",

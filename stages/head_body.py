@@ -296,6 +296,7 @@ STAGE: Stage = Stage(
                 POSE_DETECTOR: ("hands_visible_ratio", "keypoint_score_median"),
                 POSE_LANDMARKS: ("hands_visible_ratio", "keypoint_score_median"),
             },
+            cost="64 core-seconds per hour after person_count and face_count, whose finds it shares",
         ),
         "reference": Backend(
             name="dwpose",

@@ -157,6 +157,7 @@ STAGE: Stage = Stage(
             scorer="stages.language:LanguageScorer",
             weights=("silero_vad",),
             optional_weights={WHISPER: ("language", "language_confidence")},
+            cost="14 core-seconds per hour for voice activity, about 60 more for Whisper tiny",
         ),
         "reference": Backend(
             name="whisper_large_v3_turbo",

@@ -157,7 +157,12 @@ STAGE: Stage = Stage(
     columns=COLUMNS,
     config=PersonCountConfig,
     backends={
-        "lite": Backend(name="nanodet", scorer="stages.person_count:NanoDetScorer", weights=(DETECTOR,)),
+        "lite": Backend(
+            name="nanodet",
+            scorer="stages.person_count:NanoDetScorer",
+            weights=(DETECTOR,),
+            cost="190 core-seconds per hour",
+        ),
         "reference": Backend(
             name="yolo_world",
             scorer="stages.reference.yolo_world:YoloWorldScorer",

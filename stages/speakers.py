@@ -238,6 +238,7 @@ STAGE: Stage = Stage(
             scorer="stages.speakers:SpeakersScorer",
             weights=("silero_vad", "speaker_segmentation", "speaker_embedding"),
             optional_weights={"deepfilternet3": ("voice_to_background_db",)},
+            cost="400 core-seconds per hour, most of it DeepFilterNet",
         ),
         "reference": Backend(
             name="htdemucs_segmentation_campplus",

@@ -248,6 +248,7 @@ STAGE: Stage = Stage(
             scorer="stages.sync:SyncScorer",
             weights=("face_detector", "face_mesh", "lips_from_sound", "light_asd_canonical"),
             optional_weights={LIGHT_ASD: ("active_speaker_ratio",)},
+            cost="435 core-seconds per hour (mouth_mel), 1380 (light_asd_lag)",
         ),
         "reference": Backend(
             name="syncnet",
@@ -257,6 +258,7 @@ STAGE: Stage = Stage(
             config=SyncNetConfig,
             resources=Resources(gpus=0.25, memory_gb=3.0),
             check="stages.reference.device:check_torch",
+            cost="3900 core-seconds per hour and face on a CPU, plus 180 for tracks",
         ),
     },
     views=frozenset({"dense", "sound"}),

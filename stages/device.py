@@ -1,15 +1,34 @@
-"""Where a PyTorch model runs: config ``device`` is auto (a GPU if this worker has one), cpu or cuda."""
+"""Where networks run: ``device: auto | cpu | cuda`` in a policy's ``config:``, checked before anything starts.
+
+``auto`` is a GPU where the library sees one. ``cuda`` is a promise: without a GPU it is an error and never the CPU.
+ONNX Runtime falls back in silence, so what a session really runs on is looked at each time one is opened.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from catalogs.errors import UserError
+from stages.base import StageConfig, operational
 
-if TYPE_CHECKING:  # torch takes two seconds to import
+if TYPE_CHECKING:  # they take seconds to import
+    import onnxruntime
     import torch
 
 DEVICES = ("auto", "cpu", "cuda")
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+@dataclass(frozen=True)
+class DeviceConfig(StageConfig):
+    """Base of the reference configs.
+
+    Attributes:
+        device: auto | cpu | cuda.
+    """
+
+    device: str = operational("auto")
 
 
 def check_device(wanted: str) -> None:
@@ -27,3 +46,54 @@ def torch_device(wanted: str) -> torch.device:
     if wanted == "cuda" and not has_cuda:
         raise UserError("device: cuda was asked for, but PyTorch sees no GPU here; use device: auto or cpu")
     return torch.device("cuda" if has_cuda and wanted != "cpu" else "cpu")
+
+
+def check_torch(config: DeviceConfig) -> None:
+    """Raises UserError if PyTorch has not the device that is asked for."""
+    torch_device(config.device)
+
+
+def check_onnx(config: DeviceConfig) -> None:
+    """Raises UserError if ONNX Runtime has not the device that is asked for."""
+    providers(config.device)
+
+
+def providers(device: str) -> list[str]:
+    """ONNX Runtime's execution providers for ``device``, best first.
+
+    Raises:
+        UserError: no such device, or CUDA asked for where there is no GPU or onnxruntime is built without it.
+    """
+    import onnxruntime
+
+    on_gpu = torch_device(device).type == "cuda"
+    if on_gpu and CUDA not in onnxruntime.get_available_providers():
+        if device == "cuda":
+            raise UserError(
+                "device: cuda was asked for, but this onnxruntime has no CUDA: "
+                "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+            )
+        on_gpu = False
+    return [CUDA, CPU] if on_gpu else [CPU]
+
+
+def session_options() -> onnxruntime.SessionOptions:
+    """One CPU thread, as workers are processes, one per core; no arena that grows with every new picture size."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3  # errors only
+    return options
+
+
+def require_provider(session: onnxruntime.InferenceSession, wanted: list[str], what: str) -> None:
+    """Raises UserError if ``session`` runs somewhere else than on the first of ``wanted``."""
+    running = session.get_providers()
+    if running[0] != wanted[0]:
+        raise UserError(
+            f"{what} was to run on {wanted[0]}, but onnxruntime opened it on {running[0]}: its CUDA libraries do not "
+            "load here (CUDA and cuDNN must be the versions that this onnxruntime-gpu was built for)"
+        )

@@ -31,8 +31,8 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.device import DeviceConfig
 from stages.person_count import steady_max
-from stages.reference.device import DeviceConfig
 from stages.weights import registry
 
 if TYPE_CHECKING:
@@ -331,7 +331,7 @@ STAGE: Stage = Stage(
             packages=("insightface",),
             config=InsightFaceConfig,
             resources=Resources(gpus=0.1, memory_gb=3.0),
-            check="stages.reference.device:check_onnx",
+            check="stages.device:check_onnx",
         ),
     },
     views=frozenset({"sample"}),

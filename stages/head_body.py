@@ -29,10 +29,10 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.device import DeviceConfig
 from stages.face_count import CHIN, DETECTOR, HAIRLINE, MESH, FaceFinder, MainFace
 from stages.person_count import DETECTOR as PERSON_DETECTOR
 from stages.person_count import PersonFinder, heights
-from stages.reference.device import DeviceConfig
 from stages.weights import registry
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ STAGE: Stage = Stage(
             packages=("rtmlib",),
             config=DwPoseConfig,
             resources=Resources(gpus=0.1, memory_gb=3.0),
-            check="stages.reference.device:check_onnx",
+            check="stages.device:check_onnx",
         ),
     },
     views=frozenset({"sample"}),

@@ -22,8 +22,7 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
-from stages.device import torch_device
-from stages.reference.device import DeviceConfig
+from stages.device import DeviceConfig, torch_device
 from stages.speech.spoken_language import RATE, WINDOW_S, SpokenLanguage
 from stages.speech.voice_activity import VoiceActivity, VoiceDetector, voice_activity
 from stages.weights import registry
@@ -165,7 +164,7 @@ STAGE: Stage = Stage(
             weights=("silero_vad",),
             optional_weights={WHISPER_LARGE: ("language", "language_confidence")},
             config=WhisperLargeConfig,
-            check="stages.reference.device:check_torch",
+            check="stages.device:check_torch",
             resources=Resources(memory_gb=6.0),
         ),
     },

@@ -22,7 +22,7 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
-from stages.reference.device import DeviceConfig
+from stages.device import DeviceConfig
 from stages.weights import registry
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ STAGE: Stage = Stage(
             packages=("ultralytics",),
             config=YoloWorldConfig,
             resources=Resources(gpus=0.1, memory_gb=3.0),
-            check="stages.reference.device:check_torch",
+            check="stages.device:check_torch",
         ),
     },
     views=frozenset({"sample"}),

@@ -30,8 +30,7 @@ from catalogs.media import ClipMedia, Sound
 from catalogs.media.sound import to_speech
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
-from stages.device import torch_device
-from stages.reference.device import DeviceConfig
+from stages.device import DeviceConfig, torch_device
 from stages.speech import speech_split, vocals
 from stages.speech.segmentation import SpeakerSegmentation
 from stages.speech.speaker_count import CountRule, SpeakerCounter, Track, Voices
@@ -246,7 +245,7 @@ STAGE: Stage = Stage(
             weights=("silero_vad", "speaker_segmentation", "speaker_embedding", HTDEMUCS),
             packages=("demucs",),
             config=DemucsConfig,
-            check="stages.reference.device:check_torch",
+            check="stages.device:check_torch",
             resources=Resources(memory_gb=4.0),
         ),
     },

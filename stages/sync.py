@@ -25,13 +25,12 @@ from catalogs.media import ClipMedia
 from catalogs.media.sound import SPEECH_RATE
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
-from stages.device import torch_device
+from stages.device import DeviceConfig, torch_device
 from stages.lipsync.asd_lag import CanonicalPair, LightAsdLag
 from stages.lipsync.lag import FPS, MIN_FRAMES, LagReading
 from stages.lipsync.method import LipSyncMethod
 from stages.lipsync.mouth_mel import MouthMel
 from stages.lipsync.tracks import Track, find_tracks
-from stages.reference.device import DeviceConfig
 from stages.vision.face_mesh import FaceMesh
 from stages.vision.faces import FaceDetector
 from stages.weights import registry
@@ -257,7 +256,7 @@ STAGE: Stage = Stage(
             optional_weights={LIGHT_ASD: ("active_speaker_ratio",)},
             config=SyncNetConfig,
             resources=Resources(gpus=0.25, memory_gb=3.0),
-            check="stages.reference.device:check_torch",
+            check="stages.device:check_torch",
             cost="3900 core-seconds per hour and face on a CPU, plus 180 for tracks",
         ),
     },

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from catalogs.media import ClipMedia
+from stages import device
 from stages.head_body import (
     DWPOSE,
     HEAD_PER_FACE,
@@ -34,7 +35,6 @@ from stages.head_body import (
     proportions,
     summarise,
 )
-from stages.reference import device
 from stages.weights import registry
 
 #: Trichion-gnathion over nasion-gnathion: 187.5 / 124.7 mm for men, 172.5 / 111.4 for women (Farkas, Anthropometry of

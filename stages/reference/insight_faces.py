@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catalogs.media import ClipMedia
+from stages import device
 from stages.face_count import (
     ARCFACE,
     LANDMARKS_3D,
@@ -30,7 +31,6 @@ from stages.face_count import (
     follow,
     summarise,
 )
-from stages.reference import device
 from stages.vision.faces import Faces
 from stages.weights import registry
 

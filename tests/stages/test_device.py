@@ -12,9 +12,9 @@ from catalogs.errors import UserError
 from curation.phases import _fused_resources, _most_workers
 from curation.policy import parse_policy
 from curation.resolve import FunnelPlan, StagePlan
+from stages import device
 from stages.base import Backend, Resources, fingerprint
-from stages.reference import device
-from stages.reference.device import CPU, CUDA, DeviceConfig
+from stages.device import CPU, CUDA, DeviceConfig
 
 STAGES = ("person_count", "face_count", "head_body")
 

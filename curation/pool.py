@@ -69,7 +69,8 @@ class ActorPool(Generic[U]):
         tried again, down to the one item that is to blame.
 
         Raises:
-            UserError: the storage refused a write (disk full, permission): going on would only repeat it.
+            UserError: a worker's own, or the storage refused a write (disk full, permission): going on would only
+                repeat it.
         """
         source = iter(units)
         running: dict[Any, tuple[Any, U]] = {}
@@ -88,6 +89,8 @@ class ActorPool(Generic[U]):
                 self._actors.remove(actor)
                 yield from self._corner(unit, error)
             except RayTaskError as error:
+                if isinstance(error.cause, UserError):
+                    raise error.cause from None
                 if isinstance(error.cause, OSError):
                     raise UserError(f"cannot write to the catalog: {error.cause}") from error.cause
                 raise

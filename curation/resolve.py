@@ -1,6 +1,5 @@
-"""Resolve: a policy on this installation. Which backend, which weights, which fingerprint each stage gets here.
-
-Everything that can be wrong before a worker starts is found here.
+"""Resolve: a policy on this installation. Which backend, which weights, which fingerprint each stage gets here, and
+whether it can run (a catalog can be read where it could not be made).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from catalogs.errors import UserError
 from curation.policy import Policy, StagePolicy
 from stages.base import Backend, Fingerprint, Resources, Stage, fingerprint
+from stages.weights import registry
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,37 @@ class FunnelPlan:
 
 
 def resolve(policy: Policy) -> FunnelPlan:
-    """Raises UserError when a stage's packages are missing, or scene_split cannot run."""
-    plans = tuple(_resolve_stage(policy, stage_policy) for stage_policy in policy.stages)
-    if plans[0].missing:
-        raise UserError(f"scene_split cannot run: weights {', '.join(plans[0].missing)} are missing")
-    return FunnelPlan(policy, plans)
+    """Raises UserError for a stage that has no backend of the policy's profile."""
+    return FunnelPlan(policy, tuple(_resolve_stage(policy, stage_policy) for stage_policy in policy.stages))
+
+
+def check_runnable(funnel: FunnelPlan, only: frozenset[str] | None = None) -> None:
+    """Everything that can be known to be wrong before a worker starts.
+
+    Args:
+        only: the stages that will run; None for all.
+
+    Raises:
+        UserError: packages missing, a weights file with the wrong hash, a device or a server that is not there.
+    """
+    if funnel.split.missing:
+        raise UserError(f"scene_split cannot run: weights {', '.join(funnel.split.missing)} are missing")
+    for plan in funnel.stages:
+        if only is not None and plan.name not in only:
+            continue
+        backend, profile = plan.backend, funnel.policy.profile
+        for name in (*backend.weights, *backend.optional_weights):
+            if registry.find(name) is None and registry.copies(name):
+                registry.require(name)  # says which copy is wrong: a wrong file is a mistake, not a missing model
+        if packages := backend.missing_packages():
+            need = f"{plan.name}: the {profile} backend {backend.name} needs {', '.join(packages)}"
+            raise UserError(f'{need}: pip install "portrait-funnel[{profile}]"')
+        if plan.is_available:
+            backend.verify(plan.policy.config)
 
 
 def _resolve_stage(policy: Policy, stage_policy: StagePolicy) -> StagePlan:
     backend = stage_policy.stage.backend(policy.profile)
-    if packages := backend.missing_packages():
-        raise UserError(
-            f"{stage_policy.stage.name}: the {policy.profile} backend {backend.name} needs {', '.join(packages)}: "
-            f'pip install "portrait-funnel[{policy.profile}]"'
-        )
     return StagePlan(
         policy=stage_policy,
         backend=backend,

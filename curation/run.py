@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from catalogs.catalog import Catalog
 from curation.phases import Phases
-from curation.resolve import FunnelPlan
+from curation.resolve import FunnelPlan, check_runnable
 from curation.summary import Progress, RunOptions, RunSummary
 from stages.ingest import Pool, PoolFile
 
@@ -38,9 +38,7 @@ def run_funnel(
         UserError: found before anything runs, or the storage refusing a write.
         KeyboardInterrupt: after the workers were ended and the summary was written.
     """
-    for plan in funnel.stages:
-        if plan.is_available and (only is None or plan.name in only):
-            plan.backend.verify(plan.policy.config)
+    check_runnable(funnel, only)
     new_files = _new_files(catalog, pool) if pool else []
     summary = _open_summary(catalog, funnel, pool.url if pool else None)
     began = time.monotonic()

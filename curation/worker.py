@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from catalogs import schema
 from catalogs.catalog import Catalog
-from catalogs.errors import ClipError, ErrorCode
+from catalogs.errors import ClipError, ErrorCode, UserError
 from catalogs.ids import clip_id
 from catalogs.media import ClipMedia, MediaLimits
 from curation.decide import Decider
@@ -202,11 +202,14 @@ class ClipWorker:
             if passed is None:
                 if self._only is not None and plan.name not in self._only:
                     return
+                scorer = self._scorer(plan)
                 began = time.monotonic()
                 try:
-                    row = {"clip_id": task.span.clip_id} | asdict(self._scorer(plan).score(clip))
+                    row = {"clip_id": task.span.clip_id} | asdict(scorer.score(clip))
                     passed = self._passes(plan, row)
                     rows.setdefault(plan.name, []).append(row)
+                except UserError:
+                    raise  # no clip's fault: the run stops with this line
                 except Exception as error:
                     failures.setdefault(plan.name, []).append(failure_row(plan, task.span.clip_id, error, attempt))
                     passed = False

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from catalogs.errors import ClipError, ErrorCode
+from catalogs.errors import ClipError, ErrorCode, UserError
 from catalogs.media import ClipMedia, MediaConfig, MediaLimits
 from catalogs.schema import column
 from curation.policy import Policy, Rule, StagePolicy
@@ -62,6 +62,8 @@ class FakeScorer:
     """``number`` = the clip's index in its source times the config's factor; misbehaves on request."""
 
     def __init__(self, config: FakeConfig):
+        if config.factor < 0:
+            raise UserError("weights of the fake do not fit its network")
         self._factor = config.factor
 
     def score(self, clip: ClipMedia) -> Number:

@@ -38,6 +38,7 @@ class Worker:
 
 @pytest.fixture(scope="module", autouse=True)
 def _local_ray() -> Iterator[None]:
+    ray.shutdown()  # whoever ran before in this process
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

@@ -38,6 +38,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A local Ray whose workers leave a file per scorer call in this folder."""
     folder = tmp_path_factory.mktemp("calls")
     os.environ["FAKE_CALLS"] = str(folder)
+    ray.shutdown()  # whoever ran before in this process
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield folder
     ray.shutdown()
@@ -264,3 +265,25 @@ def test_a_catalog_reads_the_same_where_other_weights_are_installed(
     assert resolve(parse_policy(text, "p.yaml")).digests != funnel.digests
     assert funnel_of(catalog, None).digests == funnel.digests
     assert funnel_of(catalog, None).stages[2].unavailable_columns == funnel.stages[2].unavailable_columns
+
+
+def test_weights_that_do_not_load_stop_the_run_with_one_line_and_blame_no_clip(
+    calls: Path, catalog: Catalog, pool: Path
+) -> None:
+    add(pool, "2.mp4")
+    funnel = fake_funnel(factor=-1.0)
+    with pytest.raises(UserError, match="do not fit its network"):
+        run(catalog, funnel, pool)
+    assert failure_counts(open_views(catalog, funnel)) == []
+
+
+def test_a_weights_file_with_the_wrong_hash_is_said_before_anything_runs(
+    catalog: Catalog, pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(pool, "2.mp4")
+    (pool / ".weights").mkdir()
+    (pool / ".weights" / "tiny.pt").write_bytes(b"half a download")
+    monkeypatch.setenv("FUNNEL_WEIGHTS", str(pool / ".weights"))
+    with pytest.raises(UserError, match="wrong sha256"):
+        run(catalog, fake_funnel(weights=("whisper_tiny",)), pool)
+    assert catalog.latest_run() is None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
+from catalogs.errors import UserError
 from stages.weights import registry
 
 if TYPE_CHECKING:  # stages.base opens media libraries, which a broken installation may not have
@@ -64,6 +65,7 @@ class Readiness:
     Attributes:
         state: runnable | weights missing | package missing | no backend yet.
         null_columns: column -> the optional weights file without which it stays empty.
+        own_weights: those of its weights that the user's own files replace (stages/weights/own.py).
         todo: what a person does about it; empty if nothing.
     """
 
@@ -74,6 +76,7 @@ class Readiness:
     missing_weights: tuple[str, ...] = ()
     missing_packages: tuple[str, ...] = ()
     null_columns: Mapping[str, str] | None = None
+    own_weights: tuple[str, ...] = ()
     todo: str = ""
 
 
@@ -117,7 +120,7 @@ def inspect() -> Installation:
         packages=packages,
         opencv=_opencv(problems, warnings),
         ffmpeg=_ffmpeg(problems),
-        stages=tuple(_readiness(stages)),
+        stages=_stage_readiness(stages, problems),
         problems=(),
         warnings=(),
     )
@@ -252,6 +255,14 @@ def _gpus(warnings: list[str]) -> tuple[str, ...]:
 # --- stages -----------------------------------------------------------------------------------------------------------
 
 
+def _stage_readiness(stages: Mapping[str, Stage], problems: list[str]) -> tuple[Readiness, ...]:
+    try:
+        return tuple(_readiness(stages))
+    except UserError as error:  # own_weights.json is not right, and nothing can be looked up until it is
+        problems.append(str(error))
+        return ()
+
+
 def _readiness(stages: Mapping[str, Stage]) -> Iterator[Readiness]:
     if not stages:
         return
@@ -280,5 +291,6 @@ def _backend_readiness(stage: Stage, profile: Profile, backend: Backend) -> Read
         missing_weights=weights,
         missing_packages=packages,
         null_columns=null_columns,
+        own_weights=tuple(n for n in (*backend.weights, *backend.optional_weights) if registry.get(n).own_folder),
         todo="; ".join(steps),
     )

@@ -16,7 +16,7 @@ from catalogs.schema import meaning_of
 from curation.policy import Policy, load_policy
 from stages.base import Backend, Stage, StageConfig
 from stages.listing import STAGES
-from stages.weights import registry
+from stages.weights.declared import declared_weights
 
 TARGET = Path(__file__).parent.parent / "docs" / "stages.md"
 INTRO = """# Stages
@@ -73,7 +73,7 @@ def _backend(profile: str, backend: Backend, config: type[StageConfig]) -> Itera
     settings = [f"`{f.name}` = {getattr(config(), f.name)!r}" for f in fields(config)]
     yield f"  - config: {', '.join(settings) or 'none'}"
     for name in (*backend.weights, *backend.optional_weights):
-        weights = registry.get(name)
+        weights = declared_weights()[name]
         lost = backend.optional_weights.get(name)
         accept = f", to be accepted as {weights.accept}" if weights.accept else ""
         optional = f"; without it empty: {', '.join(lost)}" if lost else ""

@@ -33,6 +33,9 @@ from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
 from stages.device import DeviceConfig
 from stages.person_count import steady_max
+from stages.vision.boxes import follow
+from stages.vision.face_embedding import lowest_similarity
+from stages.vision.face_mesh import head_angles
 from stages.weights import registry
 
 if TYPE_CHECKING:
@@ -41,7 +44,6 @@ if TYPE_CHECKING:
 
 DETECTOR, MESH, EMBEDDER = "face_detector", "face_mesh", "face_embedder"
 SCRFD, LANDMARKS_3D, ARCFACE = "insightface_detector", "insightface_landmarks", "insightface_identity"
-HAIRLINE, CHIN, RIGHT_EYE, LEFT_EYE = 10, 152, 33, 263
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class FaceFinder:
         return clip.once(("faces", "mediapipe", self._config), lambda: self._find(clip.sample().rgb))
 
     def _find(self, rgb: np.ndarray) -> ClipFaces:
-        pictures = tuple(counted(self._detector.detect(picture), self._config.min_relative_height) for picture in rgb)
+        pictures = tuple(self._detector.detect(picture).prominent(self._config.min_relative_height) for picture in rgb)
         chosen = follow([faces.boxes for faces in pictures], self._config.follow_distance)
         main = (self._main(rgb[i], i, pictures[i], k) for i, k in enumerate(chosen) if k is not None)
         return ClipFaces(pictures, tuple(main))
@@ -242,61 +244,9 @@ def summarise(
         face_yaw_deg_abs_max=yaw,
         face_pitch_deg_abs_max=pitch,
         face_roll_deg_abs_max=roll,
-        identity_similarity_min=_lowest_similarity([view.identity for view in views if view.identity is not None]),
+        identity_similarity_min=lowest_similarity([view.identity for view in views if view.identity is not None]),
         face_visible_ratio=len(views) / len(frames),
     )
-
-
-def _lowest_similarity(identities: Sequence[np.ndarray]) -> float | None:
-    """Lowest cosine between any two pictures; None with fewer than two."""
-    if len(identities) < 2:
-        return None
-    vectors = np.stack(identities)
-    return float((vectors @ vectors.T).min())
-
-
-def counted(faces: Faces, min_relative_height: float) -> Faces:
-    """Those at least ``min_relative_height`` times as high as the highest."""
-    heights = faces.boxes[:, 3] - faces.boxes[:, 1]
-    return faces.take(heights >= min_relative_height * heights.max(initial=0.0))
-
-
-def follow(pictures: Sequence[np.ndarray], distance: float) -> list[int | None]:
-    """Index of the main face in each picture's boxes [N, 4]; None where a picture has no face."""
-    largest = [float(_sizes(boxes).max(initial=0.0)) for boxes in pictures]
-    chosen: list[int | None] = [None] * len(pictures)
-    start = int(np.argmax(largest))
-    if not largest[start]:
-        return chosen
-    for order in (range(start, len(pictures)), range(start - 1, -1, -1)):
-        last = None if order.start == start else pictures[start][chosen[start]]
-        for i in order:
-            if len(pictures[i]):
-                chosen[i] = _nearest(pictures[i], last, distance)
-                last = pictures[i][chosen[i]]
-    return chosen
-
-
-def _nearest(boxes: np.ndarray, last: np.ndarray | None, distance: float) -> int:
-    """The box nearest to ``last`` if it is within ``distance`` of its sizes, else the largest."""
-    if last is not None:
-        apart = np.linalg.norm(boxes[:, :2] + boxes[:, 2:] - last[:2] - last[2:], axis=1) / 2
-        if apart.min() <= distance * _sizes(last[None])[0]:
-            return int(np.argmin(apart))
-    return int(np.argmax(_sizes(boxes)))
-
-
-def _sizes(boxes: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1))
-
-
-def head_angles(mesh: np.ndarray) -> tuple[float, float, float]:
-    """``(yaw, pitch, roll)`` in degrees of a mesh [468, 3]; + = towards the picture's right, down, clockwise."""
-    across, down = mesh[LEFT_EYE] - mesh[RIGHT_EYE], mesh[CHIN] - mesh[HAIRLINE]
-    x, y, z = np.cross(across, down)
-    yaw, pitch = np.arctan2(-x, z), np.arctan2(-y, np.hypot(x, z))
-    roll = np.arctan2(across[1], across[0])
-    return float(np.degrees(yaw)), float(np.degrees(pitch)), float(np.degrees(roll))
 
 
 STAGE: Stage = Stage(
@@ -331,7 +281,7 @@ STAGE: Stage = Stage(
             packages=("insightface",),
             config=InsightFaceConfig,
             resources=Resources(gpus=0.1, memory_gb=3.0),
-            check="stages.device:check_onnx",
+            check="stages.reference.insight_faces:check",
         ),
     },
     views=frozenset({"sample"}),

@@ -30,19 +30,19 @@ from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
 from stages.device import DeviceConfig
-from stages.face_count import CHIN, DETECTOR, HAIRLINE, MESH, FaceFinder, MainFace
+from stages.face_count import DETECTOR, MESH, FaceFinder, MainFace
 from stages.person_count import DETECTOR as PERSON_DETECTOR
-from stages.person_count import PersonFinder, heights
+from stages.person_count import PersonFinder
+from stages.vision.boxes import highest
+from stages.vision.face_mesh import CHIN, HAIRLINE
+from stages.vision.proportions import HEAD_PER_FACE, HEAD_PER_TRUNK, proportions
 from stages.weights import registry
 
 if TYPE_CHECKING:
-    from stages.vision.persons import Persons
     from stages.vision.pose import Pose
 
 POSE_DETECTOR, POSE_LANDMARKS = "pose_detector", "pose_landmarks"
 YOLOX, DWPOSE = "yolox_l", "dwpose"
-HEAD_PER_FACE = 1.25  # vertex-gnathion over trichion-gnathion (Farkas, Anthropometry of the Head and Face, 1994)
-HEAD_PER_TRUNK = 0.45  # 0.130 over 0.288 of body height (Drillis and Contini, Body Segment Parameters, 1966)
 SHOULDERS, HIPS, ANKLES = (11, 12), (23, 24), (27, 28)
 HANDS = (15, 16, 19, 20)  # wrists and index fingers
 
@@ -137,7 +137,8 @@ class BodyFinder:
         bodies = []
         for picture, (rgb, persons) in enumerate(zip(clip.sample().rgb, self._persons.find(clip), strict=True)):
             face = faces.get(picture)
-            box = main_person(persons, face)
+            # The person around the main face, or else the highest.
+            box = highest(persons.boxes, None if face is None else face.box)
             if face is not None or box is not None:
                 pose = self._pose.estimate(rgb, box) if self._pose else None
                 bodies.append(Body(picture, box, face, pose))
@@ -184,7 +185,9 @@ class View:
     @classmethod
     def of(cls, body: Body, shape: tuple[int, ...], config: HeadBodyConfig) -> View:
         """``shape`` is the picture's (height, width)."""
-        ratio, heads = proportions(_head(body, config, shape), _bottom(body, shape, config), shape[0], config)
+        ratio, heads = proportions(
+            _head(body, config, shape), _bottom(body, shape, config), shape[0], config.close_up_heads
+        )
         if body.pose is None:
             return cls(ratio, heads)
         shown = body.pose.visible(shape, config.min_visibility)
@@ -203,29 +206,6 @@ def summarise(views: Sequence[View], with_pose: bool, config: HeadBodyConfig) ->
         hands_visible_ratio=float(np.mean([view.hands for view in views])) if with_pose else None,
         keypoint_score_median=float(np.median(scores)) if scores else None,
     )
-
-
-def proportions(
-    head: tuple[float, float] | None, bottom: float | None, picture_height: int, config: HeadBodyConfig
-) -> tuple[float | None, float | None]:
-    """``(head_body_ratio, heads)``; None where the head's size or the body's end is not known.
-
-    Args:
-        head: rows of the head's top and chin; both may lie outside the picture.
-        bottom: lowest row of the visible body; None if no body was found.
-        picture_height: in pixels.
-        config: where a close-up ends.
-    """
-    if head is None:
-        return None, None
-    top, chin = max(0.0, head[0]), min(float(picture_height), head[1])
-    if bottom is None:
-        # Face without a body: the picture's lower edge bounds it, which is enough to know a close-up.
-        if (picture_height - top) / (head[1] - head[0]) >= config.close_up_heads:
-            return None, None
-        bottom = float(picture_height)
-    visible = max(bottom - top, chin - top, 1.0)
-    return float(np.clip((chin - top) / visible, 0, 1)), visible / (head[1] - head[0])
 
 
 def _head(body: Body, config: HeadBodyConfig, shape: tuple[int, ...]) -> tuple[float, float] | None:
@@ -268,20 +248,6 @@ def framing(views: Sequence[View], config: HeadBodyConfig) -> Framing | None:
     return "full_body" if median >= (config.ankle_heads if ankles else config.full_body_heads) else "half_body"
 
 
-def main_person(persons: Persons, face: MainFace | None) -> np.ndarray | None:
-    """The box around the main face's centre, or else the highest; None without a person."""
-    if not len(persons):
-        return None
-    order = np.argsort(-heights(persons), kind="stable")
-    if face is not None:
-        x, y = (face.box[:2] + face.box[2:]) / 2
-        x0, y0, x1, y1 = persons.boxes[order].T
-        order = order[(x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)]
-        if not len(order):
-            return None
-    return persons.boxes[order[0]]
-
-
 STAGE: Stage = Stage(
     name="head_body",
     summary="head against visible body, framing and hands of the main person: MediaPipe or DWPose",
@@ -305,7 +271,7 @@ STAGE: Stage = Stage(
             packages=("rtmlib",),
             config=DwPoseConfig,
             resources=Resources(gpus=0.1, memory_gb=3.0),
-            check="stages.device:check_onnx",
+            check="stages.reference.dwpose:check",
         ),
     },
     views=frozenset({"sample"}),

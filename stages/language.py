@@ -22,7 +22,8 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
-from stages.device import DeviceConfig, torch_device
+from stages.device import DeviceConfig, check_torch, torch_device
+from stages.speech import spoken_language
 from stages.speech.spoken_language import RATE, WINDOW_S, SpokenLanguage
 from stages.speech.voice_activity import VoiceActivity, VoiceDetector, voice_activity
 from stages.weights import registry
@@ -145,6 +146,22 @@ def voiced_windows(mono: np.ndarray, activity: VoiceActivity, config: LanguageCo
     return windows
 
 
+def check_tiny(config: LanguageConfig) -> None:
+    """Before work starts. Raises UserError: whisper tiny's file, if there is one, holds something else."""
+    _inspect(WHISPER)
+
+
+def check_large(config: WhisperLargeConfig) -> None:
+    """Before work starts. Raises UserError: no such device, or the large whisper's file holds something else."""
+    check_torch(config)
+    _inspect(WHISPER_LARGE)
+
+
+def _inspect(weights: str) -> None:
+    if path := registry.find(weights):
+        spoken_language.inspect(path)
+
+
 STAGE: Stage = Stage(
     name="language",
     summary="spoken language and amount of speech: silero VAD, then whisper on voiced windows across the clip",
@@ -156,6 +173,7 @@ STAGE: Stage = Stage(
             scorer="stages.language:LanguageScorer",
             weights=("silero_vad",),
             optional_weights={WHISPER: ("language", "language_confidence")},
+            check="stages.language:check_tiny",
             cost="14 core-seconds per hour for voice activity, about 60 more for Whisper tiny",
         ),
         "reference": Backend(
@@ -164,7 +182,7 @@ STAGE: Stage = Stage(
             weights=("silero_vad",),
             optional_weights={WHISPER_LARGE: ("language", "language_confidence")},
             config=WhisperLargeConfig,
-            check="stages.device:check_torch",
+            check="stages.language:check_large",
             resources=Resources(memory_gb=6.0),
         ),
     },

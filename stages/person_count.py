@@ -170,7 +170,7 @@ STAGE: Stage = Stage(
             packages=("ultralytics",),
             config=YoloWorldConfig,
             resources=Resources(gpus=0.1, memory_gb=3.0),
-            check="stages.device:check_torch",
+            check="stages.reference.yolo_world:check",
         ),
     },
     views=frozenset({"sample"}),

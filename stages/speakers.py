@@ -30,7 +30,7 @@ from catalogs.media import ClipMedia, Sound
 from catalogs.media.sound import to_speech
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
-from stages.device import DeviceConfig, torch_device
+from stages.device import DeviceConfig, check_torch, torch_device
 from stages.speech import speech_split, vocals
 from stages.speech.segmentation import SpeakerSegmentation
 from stages.speech.speaker_count import CountRule, SpeakerCounter, Track, Voices
@@ -226,6 +226,12 @@ def densest_start(speaking: np.ndarray, length_s: float, rate: int) -> int:
     return int(starts[np.argmax(before[ends] - before[starts])])
 
 
+def check_demucs(config: DemucsConfig) -> None:
+    """Before work starts. Raises UserError: no such device, or a file that is no Demucs."""
+    check_torch(config)
+    vocals.inspect(registry.require(HTDEMUCS))
+
+
 STAGE: Stage = Stage(
     name="speakers",
     summary="how many people speak, whether at once, and how far above the background",
@@ -245,7 +251,7 @@ STAGE: Stage = Stage(
             weights=("silero_vad", "speaker_segmentation", "speaker_embedding", HTDEMUCS),
             packages=("demucs",),
             config=DemucsConfig,
-            check="stages.device:check_torch",
+            check="stages.speakers:check_demucs",
             resources=Resources(memory_gb=4.0),
         ),
     },

@@ -25,7 +25,7 @@ from catalogs.media import ClipMedia
 from catalogs.media.sound import SPEECH_RATE
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
-from stages.device import DeviceConfig, torch_device
+from stages.device import DeviceConfig, check_torch, torch_device
 from stages.lipsync.asd_lag import CanonicalPair, LightAsdLag
 from stages.lipsync.lag import FPS, MIN_FRAMES, LagReading
 from stages.lipsync.method import LipSyncMethod
@@ -236,6 +236,23 @@ def _not_applicable(detail: str) -> SyncMeasurement:
     return SyncMeasurement(status="not_applicable", status_detail=detail)
 
 
+def check_lag_curves(config: SyncConfig) -> None:
+    """Before work starts. Raises UserError: Light-ASD's file, if there is one, holds something else."""
+    if path := registry.find(LIGHT_ASD):
+        from stages.lipsync import light_asd
+
+        light_asd.inspect(path)
+
+
+def check_syncnet(config: SyncNetConfig) -> None:
+    """Before work starts. Raises UserError: no such device, or a file that is no SyncNet (or no Light-ASD)."""
+    from stages.syncnet import network
+
+    check_torch(config)
+    network.inspect(registry.require(SYNCNET))
+    check_lag_curves(config)
+
+
 STAGE: Stage = Stage(
     name="sync",
     summary="lip sync confidence and offset of the speaking face: SyncNet, or approximate lag curves",
@@ -247,6 +264,7 @@ STAGE: Stage = Stage(
             scorer="stages.sync:SyncScorer",
             weights=("face_detector", "face_mesh", "lips_from_sound", "light_asd_canonical"),
             optional_weights={LIGHT_ASD: ("active_speaker_ratio",)},
+            check="stages.sync:check_lag_curves",
             cost="435 core-seconds per hour (mouth_mel), 1380 (light_asd_lag)",
         ),
         "reference": Backend(
@@ -256,19 +274,13 @@ STAGE: Stage = Stage(
             optional_weights={LIGHT_ASD: ("active_speaker_ratio",)},
             config=SyncNetConfig,
             resources=Resources(gpus=0.25, memory_gb=3.0),
-            check="stages.device:check_torch",
+            check="stages.sync:check_syncnet",
             cost="3900 core-seconds per hour and face on a CPU, plus 180 for tracks",
         ),
     },
     views=frozenset({"dense", "sound"}),
     resources=Resources(memory_gb=2.0),  # 20 s of pictures take 0.8 GB while they are stacked
 )
-
-
-if __name__ == "__main__":  # python -m stages.sync: the program, so it may know the runner
-    from curation.cli.stage import stage_main
-
-    stage_main(STAGE.name)
 
 
 if __name__ == "__main__":  # python -m stages.sync: the program, so it may know the runner

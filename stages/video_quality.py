@@ -165,12 +165,14 @@ def spread(pictures: np.ndarray, n: int) -> np.ndarray:
 
 
 def check(config: StageConfig) -> None:
-    """Before work starts: the model's folder, if one is named, holds a model."""
+    """Before work starts: the model's folder, if one is named, holds a model. Raises UserError."""
     assert isinstance(config, LevelsConfig)
-    if config.folder:
-        require_checkpoint(config.folder, "video_quality")
-    elif config.level_pictures < 1:
+    if config.level_pictures < 1:
         raise UserError("video_quality: level_pictures must be positive")
+    if config.folder:
+        from stages.quality import levels
+
+        levels.inspect(require_checkpoint(config.folder, "video_quality"))
 
 
 STAGE: Stage = Stage(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from stages.weights import registry
-from stages.weights.registry import Weights
+from stages.weights.declared import Weights
 
 CONTENT = hashlib.sha256(b"seed").digest() * 40_000  # 1.28 MB, several blocks of the downloader
 Answer = Callable[["Request"], None]

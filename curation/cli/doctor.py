@@ -80,6 +80,9 @@ def _stages(stages: tuple[Readiness, ...]) -> None:
     columns = [Column("stage", name=True), *(Column(profile) for profile in profiles)]
     console.table(columns, [[name, *(cells[name, profile] for profile in profiles)] for name in names])
     console.line()
+    if own := list(dict.fromkeys(name for each in stages for name in each.own_weights)):
+        console.paragraph(f"own weights in the place of the published ones: {', '.join(own)}")
+        console.line()
     for profile in profiles:
         ready = sum(each.state == "runnable" for each in stages if each.profile == profile)
         console.line(f"{profile}: {ready} of {len(names)} stages can run")
@@ -92,6 +95,8 @@ def _state(each: Readiness) -> Text:
     text = Text(each.state, style=STYLES[each.state])
     if each.backend:
         text.append(f" ({each.backend})", style="dim")
+    if each.own_weights:
+        text.append(", own weights", style="cyan")
     if each.state == "runnable" and each.null_columns:
         text.append(f", {len(each.null_columns)} columns empty", style="yellow")
     return text

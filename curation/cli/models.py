@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from rich.text import Text
 from catalogs.errors import UserError
 from curation.cli import console
 from curation.cli.console import Column
-from stages.weights import registry
-from stages.weights.registry import Copy, Weights
+from stages.weights import own, registry
+from stages.weights.declared import Weights
+from stages.weights.registry import Copy
 
 app = typer.Typer(no_args_is_help=True, help="Model weights: list, fetch, check.")
 
@@ -51,6 +51,8 @@ class Listed:
         """A short name of the place, for people."""
         if self.used is None:
             return self.state
+        if self.weights.own_folder:
+            return "own weights"
         if self.weights.kind != "download":
             return self.weights.kind
         return "cache" if self.used.parent == registry.cache_folder() else "own folder"
@@ -89,8 +91,8 @@ def list_models(json: Json = False) -> None:
     console.table([*titles, Column("size", align="right"), Column("lies in")], rows, below="purpose")
     console.line()
     console.line(f"cache: {registry.cache_folder()}")
-    if own := os.environ.get("FUNNEL_WEIGHTS"):
-        console.line(f"own folder (FUNNEL_WEIGHTS): {own}")
+    if folder := own.folder():
+        console.line(f"own folder (FUNNEL_WEIGHTS): {folder}")
     for item in listed:
         if item.state != PRESENT:
             console.paragraph(f"{item.weights.name}: {registry.way_to_get(item.weights.name)}")
@@ -107,6 +109,7 @@ def _entry(item: Listed) -> dict[str, Any]:
         "size_bytes": weights.size_bytes,
         "sha256": weights.sha256 or None,
         "kind": weights.kind,
+        "source": weights.source or None,
         "state": item.state,
         "path": str(item.used) if item.used else None,
         "urls": list(weights.archive.urls if weights.archive else weights.urls),
@@ -216,9 +219,16 @@ def verify(
         ]
         console.lines(columns, rows)
     if wrong := [str(copy.path) for _, copy in checked if not copy.trusted]:
-        raise UserError(f"wrong sha256: {', '.join(wrong)}; remove it and pull it again")
+        raise UserError(f"wrong sha256: {', '.join(wrong)}; {_remedy(checked)}")
     if names and (missing := [item.weights.name for item in listed if not item.copies]):
         raise UserError(f"not there: {', '.join(missing)}")
+
+
+def _remedy(checked: list[tuple[Listed, Copy]]) -> str:
+    """What to do about the wrong ones: own weights are not to be pulled."""
+    if any(item.weights.own_folder for item, copy in checked if not copy.trusted):
+        return f"remove it and pull it again, or correct {own.LISTING} if it is your own"
+    return "remove it and pull it again"
 
 
 def _verdict(item: Listed, copy: Copy) -> str:

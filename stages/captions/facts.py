@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from stages.base import StageConfig
-from stages.face_count import LEFT_EYE, RIGHT_EYE, ClipFaces, head_angles
+from stages.face_count import ClipFaces
 from stages.head_body import Framing
+from stages.vision.face_mesh import LEFT_EYE, RIGHT_EYE, head_angles
 
 Place = Literal["left", "centre", "right"]
 Facing = Literal["front", "slightly aside", "side"]

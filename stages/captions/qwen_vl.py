@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from stages.captions.chat import Answer
+from stages.inspection import checkpoint
 
 VIDEO_FPS = 2.0
+WHAT, FAMILY = "Qwen2.5-VL", "qwen2_5_vl"  #: in messages; in config.json
 
 
 class QwenVL:
@@ -23,22 +25,21 @@ class QwenVL:
 
     Args:
         folder: as ``save_pretrained`` writes it; safetensors only, no code is run from it, nothing is downloaded.
+
+    Raises:
+        UserError: another model's folder, or a damaged one.
     """
 
     def __init__(self, folder: Path, max_tokens: int = 2048) -> None:
         import torch
-        from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
+        inspect(folder)
         self._torch, self._max_tokens = torch, max_tokens
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         # Half precision has no fast kernels on a CPU, where only tests would wait for an answer anyway.
         dtype = torch.bfloat16 if self._device == "cuda" else torch.float32
-        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        self._processor = AutoProcessor.from_pretrained(str(folder), **local)
-        model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, **local
-        )
-        self._model = model.to(self._device).eval()
+        self._processor = checkpoint.load_processor(folder, WHAT)
+        self._model = checkpoint.load_model(folder, dtype, WHAT).to(self._device).eval()
 
     def ask(self, pictures: list[np.ndarray], question: str, turns: list[dict[str, Any]]) -> Answer:
         """The model's answer. ``pictures``: uint8 [H, W, 3] RGB, one size; ``turns``: what was said after it."""
@@ -59,3 +60,9 @@ class QwenVL:
             text=[text], videos=[video], do_sample_frames=False, fps=VIDEO_FPS, return_tensors="pt"
         )
         return inputs.to(self._device)
+
+
+def inspect(folder: Path) -> None:
+    """Raises UserError if ``folder`` holds no Qwen2.5-VL; its weights are not read, only their headers."""
+    checkpoint.inspect(folder, WHAT, FAMILY)
+    checkpoint.load_processor(folder, WHAT)

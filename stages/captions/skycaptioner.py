@@ -175,7 +175,9 @@ def check(config: StageConfig) -> None:
     """Before work starts: the model is there and takes so many pictures. Raises UserError, one line."""
     assert isinstance(config, SkyCaptionerConfig)
     if config.folder:
-        require_checkpoint(config.folder, "caption")
+        from stages.captions import qwen_vl
+
+        qwen_vl.inspect(require_checkpoint(config.folder, "caption"))
     else:
         _check_server(config.endpoint, config.model, config)
         _check_pictures(config)

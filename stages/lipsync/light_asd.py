@@ -18,8 +18,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from catalogs.errors import UserError
+from stages.inspection import torch_file
 
+WHAT = "Light-ASD"  #: in messages
 WIDTH = 128  #: channels of every encoding
 CROP = 112  #: pixels
 GREY_MEAN, GREY_STD = 0.4161, 0.1688  # of the training crops, 0..1 (Model.py)
@@ -151,7 +152,11 @@ class Network(nn.Module):
 
 
 class LightAsd:
-    """The encoders and the scores over them. Without a path the weights are random (tests of shapes)."""
+    """The encoders and the scores over them. Without a path the weights are random (tests of shapes).
+
+    Raises:
+        UserError: the file does not hold Light-ASD's parameters.
+    """
 
     def __init__(self, path: Path | None):
         torch.set_num_threads(1)  # one worker per core
@@ -195,10 +200,12 @@ class LightAsd:
         return self._network.lossAV.FC(self._network.model.GRU(both))[0, :, 1].numpy()
 
 
+def inspect(path: Path) -> None:
+    """Raises UserError if ``path`` does not hold Light-ASD; code in the file is not run."""
+    with torch.device("meta"):
+        network = Network()
+    _load(network, path)
+
+
 def _load(network: Network, path: Path) -> None:
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    try:
-        network.load_state_dict(state)
-    except (RuntimeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} does not hold Light-ASD's parameters ({reason}); pull it again") from error
+    torch_file.fill(network, torch_file.read(path, WHAT), path, WHAT)

@@ -22,7 +22,9 @@ import cv2
 import numpy as np
 
 from catalogs.errors import UserError
+from stages.inspection import checkpoint
 
+WHAT = "an image-and-text model"  #: in messages
 LEVELS = (("excellent", 5.0), ("good", 4.0), ("fair", 3.0), ("poor", 2.0), ("bad", 1.0))
 
 
@@ -41,25 +43,20 @@ class LevelModel:
         folder: a transformers checkpoint; safetensors only, no code is run from it, nothing is downloaded.
 
     Raises:
-        UserError: two of the levels begin with the same token in this model's vocabulary.
+        UserError: another model's folder, a damaged one, or two of the levels begin with the same token in its
+            vocabulary.
     """
 
     def __init__(self, folder: Path) -> None:
         import torch
-        from transformers import AutoModelForImageTextToText, AutoProcessor
 
+        inspect(folder)
         self._torch = torch
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if self._device == "cuda" else torch.float32
-        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        self._processor = AutoProcessor.from_pretrained(str(folder), **local)
-        model: Any = AutoModelForImageTextToText.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, **local
-        )
-        self._model = model.to(self._device).eval()
-        self._tokens = [self._first_token(level) for level, _ in LEVELS]
-        if len(set(self._tokens)) < len(LEVELS):
-            raise UserError(f"video_quality: {folder}: two levels of quality begin with the same token")
+        self._processor = checkpoint.load_processor(folder, WHAT)
+        self._model = checkpoint.load_model(folder, dtype, WHAT).to(self._device).eval()
+        self._tokens = _level_tokens(self._processor)
 
     def rate(self, rgb: np.ndarray, max_side: int = 768) -> Rating:
         """A picture, uint8 [H, W, 3] RGB."""
@@ -81,11 +78,20 @@ class LevelModel:
             logits = self._model(**inputs).logits[0, -1]
         return logits.double().cpu().numpy()
 
-    def _first_token(self, level: str) -> int:
-        """The token that a sentence goes on with when it goes on with ``level``."""
-        tokenizer = self._processor.tokenizer
-        beginning, whole = (tokenizer.encode(t, add_special_tokens=False) for t in ("image is", f"image is {level}"))
-        return int(whole[len(beginning)])
+
+def inspect(folder: Path) -> None:
+    """Raises UserError if ``folder`` holds no model that can name the levels; its weights are not read."""
+    checkpoint.inspect(folder, WHAT)
+    tokens = _level_tokens(checkpoint.load_processor(folder, WHAT))
+    if len(set(tokens)) < len(LEVELS):
+        raise UserError(f"video_quality: {folder}: two levels of quality begin with the same token")
+
+
+def _level_tokens(processor: Any) -> list[int]:
+    """For each level the token that a sentence goes on with when it goes on with it."""
+    encode = processor.tokenizer.encode
+    beginning = encode("image is", add_special_tokens=False)
+    return [int(encode(f"image is {level}", add_special_tokens=False)[len(beginning)]) for level, _ in LEVELS]
 
 
 def expected_level(logits: np.ndarray) -> float:

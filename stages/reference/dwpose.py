@@ -26,15 +26,15 @@ from catalogs.media import ClipMedia
 from stages import device
 from stages.head_body import (
     DWPOSE,
-    HEAD_PER_FACE,
-    HEAD_PER_TRUNK,
     YOLOX,
     DwPoseConfig,
     HeadBodyMeasurement,
     View,
-    proportions,
     summarise,
 )
+from stages.inspection import onnx_file
+from stages.inspection.onnx_file import Signature
+from stages.vision.proportions import HEAD_PER_FACE, HEAD_PER_TRUNK, proportions
 from stages.weights import registry
 
 #: Trichion-gnathion over nasion-gnathion: 187.5 / 124.7 mm for men, 172.5 / 111.4 for women (Farkas, Anthropometry of
@@ -42,6 +42,10 @@ from stages.weights import registry
 FACE_PER_LOWER_FACE = 1.53
 HEAD_PER_LOWER_FACE = HEAD_PER_FACE * FACE_PER_LOWER_FACE
 DETECTOR_SIZE, POSE_SIZE = (640, 640), (288, 384)  # of the published files; the second is width, height
+YOLOX_L = Signature("YOLOX-L", (None, 3, *DETECTOR_SIZE), ((None, 8400, 85),))
+WHOLE_BODY = Signature(
+    "DWPose", (None, 3, POSE_SIZE[1], POSE_SIZE[0]), ((None, 133, 2 * POSE_SIZE[0]), (None, 133, 2 * POSE_SIZE[1]))
+)
 PERSON = 0
 FACE = slice(23, 91)
 CHIN, NASION = 23 + 8, 23 + 27
@@ -115,7 +119,7 @@ class DwPoseScorer:
 
     def __init__(self, config: DwPoseConfig) -> None:
         self._config = config
-        self._bodies = WholeBodies(registry.require(YOLOX), registry.require(DWPOSE), config)
+        self._bodies = WholeBodies(*installed(), config)
 
     def score(self, clip: ClipMedia) -> HeadBodyMeasurement:
         """Raises ClipError if the pictures do not decode."""
@@ -126,11 +130,25 @@ class DwPoseScorer:
         return summarise([view(body, rgb.shape[1:3], self._config) for body in bodies], True, self._config)
 
 
+def check(config: DwPoseConfig) -> None:
+    """Before work starts. Raises UserError: no such device, or a file that is another network's."""
+    device.check_onnx(config)
+    installed()
+
+
+def installed() -> tuple[Path, Path]:
+    """Detector and pose network, each looked into. Raises UserError: not there, or another network's."""
+    detector, pose = registry.require(YOLOX), registry.require(DWPOSE)
+    onnx_file.inspect(detector, YOLOX_L)
+    onnx_file.inspect(pose, WHOLE_BODY)
+    return detector, pose
+
+
 def view(body: WholeBody, shape: tuple[int, ...], config: DwPoseConfig) -> View:
     """What a picture of ``shape`` (height, width) shows of ``body``."""
     shown = body.visible(shape, config.min_visibility)
     bottom = max([float(body.box[3]), *body.points[shown, 1].tolist()])
-    ratio, heads = proportions(head(body, shape, config), bottom, shape[0], config)
+    ratio, heads = proportions(head(body, shape, config), bottom, shape[0], config.close_up_heads)
     inside = body.visible(shape, 0.0)
     return View(
         head_body_ratio=ratio,

@@ -11,7 +11,7 @@ InsightFace's ``pose`` is pitch, yaw, roll in degrees, from a rigid fit of its m
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +27,11 @@ from stages.face_count import (
     FaceView,
     InsightFaceConfig,
     comparable,
-    counted,
-    follow,
     summarise,
 )
+from stages.inspection import onnx_file
+from stages.inspection.onnx_file import Signature
+from stages.vision.boxes import follow
 from stages.vision.faces import Faces
 from stages.weights import registry
 
@@ -39,6 +40,15 @@ if TYPE_CHECKING:
 
 DETECTION, LANDMARKS, RECOGNITION = "detection", "landmark_3d_68", "recognition"
 PACK = "buffalo_l"
+SIGNATURES: Mapping[str, Signature] = {
+    SCRFD: Signature(
+        "InsightFace's SCRFD with five points",
+        (None, 3, None, None),
+        (*[(..., 1)] * 3, *[(..., 4)] * 3, *[(..., 10)] * 3),  # scores, boxes, points at three strides
+    ),
+    LANDMARKS_3D: Signature("InsightFace's 1k3d68", (None, 3, 192, 192), ((None, 3309),)),
+    ARCFACE: Signature("InsightFace's ArcFace", (None, 3, 112, 112), ((None, 512),)),
+}
 
 
 class InsightFaces:
@@ -81,16 +91,34 @@ class InsightFaceScorer:
 
     def __init__(self, config: InsightFaceConfig) -> None:
         self._config = config
-        optional = (registry.find(name) for name in (LANDMARKS_3D, ARCFACE))
-        self._faces = InsightFaces([registry.require(SCRFD), *(path for path in optional if path)], config)
+        self._faces = InsightFaces(installed(), config)
 
     def score(self, clip: ClipMedia) -> FaceCountMeasurement:
         """Raises ClipError if the pictures do not decode."""
         frames = clip.sample()
-        pictures = [counted(self._faces.detect(rgb), self._config.min_relative_height) for rgb in frames.rgb]
+        pictures = [self._faces.detect(rgb).prominent(self._config.min_relative_height) for rgb in frames.rgb]
         chosen = follow([faces.boxes for faces in pictures], self._config.follow_distance)
         views = [self._faces.look(frames.rgb[i], pictures[i], k) for i, k in enumerate(chosen) if k is not None]
         return summarise([len(faces) for faces in pictures], views, frames, self._config)
+
+
+def check(config: InsightFaceConfig) -> None:
+    """Before work starts. Raises UserError: no such device, or a file that is another network's."""
+    device.check_onnx(config)
+    installed()
+
+
+def installed() -> list[Path]:
+    """The networks' files, each looked into: the detector, and the others if they are there.
+
+    Raises:
+        UserError: no detector, or a file that is another network's.
+    """
+    paths = {SCRFD: registry.require(SCRFD), **{name: registry.find(name) for name in (LANDMARKS_3D, ARCFACE)}}
+    there = {name: path for name, path in paths.items() if path is not None}
+    for name, path in there.items():
+        onnx_file.inspect(path, SIGNATURES[name])
+    return list(there.values())
 
 
 def analysis(paths: Sequence[Path], config: InsightFaceConfig) -> FaceAnalysis:

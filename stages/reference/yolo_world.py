@@ -30,6 +30,7 @@ from stages.vision.persons import Persons
 from stages.weights import registry
 
 if TYPE_CHECKING:
+    import torch
     from ultralytics import YOLOWorld
 
 PROMPT = "person"
@@ -40,9 +41,7 @@ class YoloWorldDetector:
     """``YoloWorldDetector(path, config).detect(pictures)``."""
 
     def __init__(self, path: Path, config: YoloWorldConfig) -> None:
-        device = torch_device(config.device)
-        if config.half and device.type != "cuda":
-            raise UserError("config 'half' needs a GPU: half precision is slower than single on a CPU")
+        device = _device(config)
         self._model = load(path)
         self._batch_size = config.batch_size
         self._settings: dict[str, Any] = {
@@ -77,6 +76,19 @@ class YoloWorldScorer:
         return summarise(self._detector.detect(list(rgb)), rgb.shape[1], self._config)
 
 
+def check(config: YoloWorldConfig) -> None:
+    """Before work starts. Raises UserError: no such device, or a file that is no YOLO-World."""
+    _device(config)
+    load(registry.require(YOLO_WORLD))  # a second and 0.3 GB, given back: the file is a pickle of the whole network
+
+
+def _device(config: YoloWorldConfig) -> torch.device:
+    device = torch_device(config.device)
+    if config.half and device.type != "cuda":
+        raise UserError("config 'half' needs a GPU: half precision is slower than single on a CPU")
+    return device
+
+
 def load(path: Path) -> YOLOWorld:
     """The network with "person" as its only class, on the CPU.
 
@@ -90,7 +102,9 @@ def load(path: Path) -> YOLOWorld:
     _require_safe_load()
     try:
         model = YOLOWorld(str(path))
-    except TypeError as error:  # what ultralytics raises for a file that is damaged or holds foreign classes
+    except (
+        Exception
+    ) as error:  # a TypeError for damage and foreign classes, but also whatever the content leads to
         raise UserError(f"weights {path.name} are refused: {' '.join(str(error).split())}") from error
     world = model.model
     if not isinstance(world, WorldModel):

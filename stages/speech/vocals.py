@@ -8,18 +8,20 @@ hash nobody compared could not run code either.
 
 from __future__ import annotations
 
-import inspect
 from fractions import Fraction
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.inspection import torch_file
 from stages.speech.speech_split import SplitSound
 
 if TYPE_CHECKING:
     import torch
 
+WHAT = "Demucs for vocals (HTDemucs)"  #: in messages
 SAMPLE_RATE = 44_100
 OVERLAP = 0.25  #: of neighbouring segments, demucs's own default
 
@@ -28,8 +30,7 @@ class VocalSplitter:
     """``VocalSplitter(path, device).split(stereo44k)``; ``path`` comes from the registry, which checked its hash.
 
     Raises:
-        pickle.UnpicklingError: the file names anything beyond what is allowed.
-        ValueError: it is no HTDemucs for voices at 44.1 kHz.
+        UserError: the file holds no HTDemucs for voices at 44.1 kHz, or names anything beyond what is allowed.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
@@ -37,10 +38,7 @@ class VocalSplitter:
         from demucs.apply import apply_model
 
         self._torch, self._apply, self._device = torch, apply_model, device
-        self._model = _load(path).to(device).eval()
-        if "vocals" not in self._model.sources or self._model.samplerate != SAMPLE_RATE:
-            told = f"{self._model.sources} at {self._model.samplerate} Hz"
-            raise ValueError(f"{path.name}: expected a source 'vocals' at {SAMPLE_RATE} Hz, got {told}")
+        self._model = _load(path, "cpu").to(device).eval()
 
     def split(self, stereo44k: np.ndarray) -> SplitSound:
         """Voices and the rest, float32 [2, N] each, of ``stereo44k`` (float32 [2, N], N > 0); they add up to it.
@@ -59,15 +57,28 @@ class VocalSplitter:
         return SplitSound(voices, stereo44k - voices)
 
 
-def _load(path: Path) -> Any:
+def inspect(path: Path) -> None:
+    """Raises UserError if ``path`` holds no Demucs for voices; code in the file is not run."""
+    _load(path, "meta")
+
+
+def _load(path: Path, device: str) -> Any:
+    """The network; on the device ``meta`` its names and shapes without memory."""
     import torch
     from demucs.htdemucs import HTDemucs
 
-    with torch.serialization.safe_globals([HTDemucs, Fraction]):
-        package = torch.load(path, map_location="cpu", weights_only=True)
-    if package.get("klass") is not HTDemucs:
-        raise ValueError(f"{path.name}: expected a demucs package with an HTDemucs in it")
-    known = inspect.signature(HTDemucs).parameters  # demucs drops arguments that its newer versions lost
-    model = HTDemucs(*package["args"], **{name: v for name, v in package["kwargs"].items() if name in known})
-    model.load_state_dict(package["state"])  # stored in half precision, copied into float32
+    package = torch_file.read(path, WHAT, (HTDemucs, Fraction))
+    known = signature(HTDemucs).parameters  # demucs drops arguments that its newer versions lost
+    try:
+        if package["klass"] is not HTDemucs:
+            raise TypeError(f"its class is {package['klass']!r}")
+        with torch.device(device):
+            model = HTDemucs(*package["args"], **{name: v for name, v in package["kwargs"].items() if name in known})
+        state = package["state"]
+    except Exception as error:  # whatever a foreign file's values lead to
+        raise torch_file.wrong_content(path, WHAT, repr(error)) from error
+    if "vocals" not in model.sources or model.samplerate != SAMPLE_RATE:
+        told = f"{model.sources} at {model.samplerate} Hz"
+        raise torch_file.wrong_content(path, WHAT, f"expected a source 'vocals' at {SAMPLE_RATE} Hz, got {told}")
+    torch_file.fill(model, state, path, WHAT)  # stored in half precision, copied into float32
     return model

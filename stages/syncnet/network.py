@@ -7,7 +7,6 @@ public repository joonson/syncnet_python (MIT).
 
 from __future__ import annotations
 
-import pickle
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from catalogs.errors import UserError
+from stages.inspection import torch_file
 
+WHAT = "SyncNet"  #: in messages
 WIDTH = 1024  #: of both embeddings
 WINDOW = 5  #: pictures of one embedding, 0.2 s
 CROP = 224  #: pixels
@@ -101,7 +101,7 @@ class SyncNet:
         if device.type == "cpu":
             torch.set_num_threads(1)  # one worker per core
         network = Network()
-        load_parameters(network, path)
+        _load(network, path)
         network.eval().requires_grad_(False)
         network.fuse()
         self._network = network.to(device)
@@ -134,30 +134,12 @@ class SyncNet:
         return encoded
 
 
-def load_parameters(network: Network, path: Path) -> None:
-    """Every parameter of ``network`` from ``path``, none missing and none left over; code in the file is not run.
-
-    Raises:
-        UserError: another network's file, a damaged one, or one that asks for code to be run.
-    """
-    try:
-        # Files from before PyTorch 0.4.1 have no num_batches_tracked; load_state_dict knows and lets them be.
-        network.load_state_dict(_read(path))
-    except (RuntimeError, AttributeError, TypeError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} does not hold SyncNet's parameters ({detail}); pull syncnet_v2 again") from error
+def inspect(path: Path) -> None:
+    """Raises UserError if ``path`` does not hold SyncNet; code in the file is not run."""
+    with torch.device("meta"):
+        network = Network()
+    _load(network, path)
 
 
-def _read(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is damaged, or holds Python code, which is not run; SyncNet's file holds tensors only: "
-            "pull syncnet_v2 again"
-        ) from error
-    except Exception as error:  # torch's readers raise whatever the bytes lead them to
-        detail = type(error).__name__
-        raise UserError(f"{path} is no PyTorch file or a damaged one ({detail}); pull syncnet_v2 again") from error
+def _load(network: Network, path: Path) -> None:
+    torch_file.fill(network, torch_file.read(path, WHAT), path, WHAT)

@@ -1,10 +1,11 @@
-"""Boxes in pixels: fitting a picture into a network's square input, and sorting out overlapping finds.
+"""Boxes in pixels: fitting a picture into a network's square input, sorting out overlapping finds, the main one.
 
 A box is ``(x0, y0, x1, y1)``, float32, in pixels of the picture, x to the right and y down.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -81,3 +82,50 @@ def suppress_overlaps(boxes: np.ndarray, scores: np.ndarray, max_iou: float, max
         inside = intersection(boxes[best], boxes[rest]) / (area(boxes[rest]) + 1e-9)
         order = rest[(iou(boxes[best], boxes[rest]) <= max_iou) & (inside <= max_inside)]
     return np.asarray(kept, np.int64)
+
+
+def follow(pictures: Sequence[np.ndarray], distance: float) -> list[int | None]:
+    """Index of the main box in each picture's boxes [N, 4]; None where a picture has none.
+
+    It is followed from where it is largest: the nearest one within ``distance`` of its sizes, else the largest.
+    """
+    largest = [float(_sides(boxes).max(initial=0.0)) for boxes in pictures]
+    chosen: list[int | None] = [None] * len(pictures)
+    start = int(np.argmax(largest))
+    if not largest[start]:
+        return chosen
+    for order in (range(start, len(pictures)), range(start - 1, -1, -1)):
+        last = None if order.start == start else pictures[start][chosen[start]]
+        for i in order:
+            if len(pictures[i]):
+                chosen[i] = _nearest(pictures[i], last, distance)
+                last = pictures[i][chosen[i]]
+    return chosen
+
+
+def _nearest(boxes: np.ndarray, last: np.ndarray | None, distance: float) -> int:
+    """The box nearest to ``last`` if it is within ``distance`` of its sizes, else the largest."""
+    if last is not None:
+        apart = np.linalg.norm(boxes[:, :2] + boxes[:, 2:] - last[:2] - last[2:], axis=1) / 2
+        if apart.min() <= distance * _sides(last[None])[0]:
+            return int(np.argmin(apart))
+    return int(np.argmax(_sides(boxes)))
+
+
+def _sides(boxes: np.ndarray) -> np.ndarray:
+    """Sides [N] of squares as large as the boxes."""
+    return np.sqrt(area(boxes))
+
+
+def highest(boxes: np.ndarray, around: np.ndarray | None = None) -> np.ndarray | None:
+    """The highest of boxes [N, 4], or of those around the centre of a box ``around`` [4]; None without one."""
+    if not len(boxes):
+        return None
+    order = np.argsort(-(boxes[:, 3] - boxes[:, 1]), kind="stable")
+    if around is not None:
+        x, y = (around[:2] + around[2:]) / 2
+        x0, y0, x1, y1 = boxes[order].T
+        order = order[(x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)]
+        if not len(order):
+            return None
+    return boxes[order[0]]

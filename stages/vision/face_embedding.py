@@ -7,6 +7,7 @@ same 1st percentile 0.69, different 99th percentile 0.56; ``SAME_PERSON`` lies b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -56,3 +57,11 @@ def _similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     ratio = np.vdot(z, w) / (np.vdot(z, z).real + 1e-12)
     turn = np.asarray([[ratio.real, -ratio.imag], [ratio.imag, ratio.real]])
     return np.column_stack([turn, goal - turn @ center])
+
+
+def lowest_similarity(identities: Sequence[np.ndarray]) -> float | None:
+    """Lowest cosine between any two of some unit vectors [D]; None with fewer than two."""
+    if len(identities) < 2:
+        return None
+    vectors = np.stack(identities)
+    return float((vectors @ vectors.T).min())

@@ -19,7 +19,7 @@ N_LANDMARKS = 468
 MARGIN = 1.5
 MIN_PRESENCE = 0.5
 #: Landmarks of the outer eye corners (the person's right, left) and of the inner lips (corners, middle top, bottom).
-RIGHT_EYE, LEFT_EYE = 33, 263
+HAIRLINE, CHIN, RIGHT_EYE, LEFT_EYE = 10, 152, 33, 263
 MOUTH_CORNERS, INNER_LIPS = (61, 291), (13, 14)
 
 
@@ -65,3 +65,12 @@ def _region(box: np.ndarray, right_eye: np.ndarray, left_eye: np.ndarray) -> Squ
     side = MARGIN * float(max(box[2:] - box[:2]))
     x, y = ((box[:2] + box[2:]) / 2).tolist()
     return SquareRegion((x, y), max(side, 1.0), float(np.arctan2(across[1], across[0])))
+
+
+def head_angles(mesh: np.ndarray) -> tuple[float, float, float]:
+    """``(yaw, pitch, roll)`` in degrees of a mesh [468, 3]; + = towards the picture's right, down, clockwise."""
+    across, down = mesh[LEFT_EYE] - mesh[RIGHT_EYE], mesh[CHIN] - mesh[HAIRLINE]
+    x, y, z = np.cross(across, down)
+    yaw, pitch = np.arctan2(-x, z), np.arctan2(-y, np.hypot(x, z))
+    roll = np.arctan2(across[1], across[0])
+    return float(np.degrees(yaw)), float(np.degrees(pitch)), float(np.degrees(roll))

@@ -49,6 +49,11 @@ class Faces:
         """The faces at least ``height`` pixels high."""
         return self.take(self.boxes[:, 3] - self.boxes[:, 1] >= height)
 
+    def prominent(self, min_relative_height: float) -> Faces:
+        """The faces at least ``min_relative_height`` times as high as the highest."""
+        heights = self.boxes[:, 3] - self.boxes[:, 1]
+        return self.take(heights >= min_relative_height * heights.max(initial=0.0))
+
     def moved(self, x: float, y: float) -> Faces:
         """The same faces in a picture whose origin lies ``x``, ``y`` pixels further left and up."""
         offset = np.asarray([x, y], np.float32)

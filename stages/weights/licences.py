@@ -9,12 +9,20 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from catalogs.errors import UserError
 from stages.weights import registry
-from stages.weights.registry import Weights
+from stages.weights.declared import Weights
+
+if TYPE_CHECKING:
+    from stages.base import Backend
+
+#: Packages by import name whose licence asks for more than to be named.
+PACKAGES = {"ultralytics": "AGPL-3.0"}
 
 
 def asked_for() -> list[str]:
@@ -60,6 +68,19 @@ def require(weights: Weights) -> None:
             f"weights {weights.name} are under {weights.accept}, which you must accept first: "
             f"`funnel models pull {weights.name} --accept-licence {weights.accept}`"
         )
+
+
+def notices(backends: Iterable[Backend]) -> list[str]:
+    """One line for each licence that binds whoever runs these backends: what is under it, of what is installed."""
+    under: dict[str, list[str]] = {}
+    for backend in backends:
+        bound = [(PACKAGES[name], f"package {name}") for name in backend.packages if name in PACKAGES]
+        for weights in map(registry.get, (*backend.weights, *backend.optional_weights)):
+            if weights.accept and registry.find(weights.name):
+                bound.append((weights.accept, f"weights {weights.name}"))
+        for licence, what in bound:
+            under.setdefault(licence, []).append(what)
+    return [f"this run uses, under {licence}: {', '.join(dict.fromkeys(things))}" for licence, things in under.items()]
 
 
 def _record_path() -> Path:

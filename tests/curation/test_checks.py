@@ -1,11 +1,18 @@
 """What a backend needs beyond packages and weights is looked at once, before any work starts."""
 
+import hashlib
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import ray
+import torch
 
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
+from curation.cli.main import main
 from curation.policy import parse_policy
 from curation.resolve import resolve
 from curation.run import run_funnel
@@ -66,3 +73,52 @@ def test_a_clip_is_captioned_by_a_server(tmp_path: Path) -> None:
     assert catalog.store.read_table(part)["caption"].to_pylist() == ["A man. A wall."]
     assert len(server.asked) == 2  # the check, then the clip
     assert len(server.asked[1]["messages"][0]["content"]) == 17
+
+
+class Bomb:
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self._mark),)
+
+
+def another_network(path: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(1)}, path)
+
+
+def pickled_code(path: Path) -> None:
+    torch.save({"conv.weight": Bomb(path.with_suffix(".ran"))}, path)
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(b"PK\x03\x04 and then nothing")
+
+
+@pytest.mark.parametrize("write", [another_network, pickled_code, damage], ids=lambda write: write.__name__)
+def test_declared_weights_that_are_no_syncnet_end_the_command_before_ray_starts(
+    write: Callable[[Path], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights, pool, catalog = tmp_path / "weights", tmp_path / "pool", tmp_path / "cat"
+    weights.mkdir()
+    pool.mkdir()
+    write(weights / "own.model")
+    digest = hashlib.sha256((weights / "own.model").read_bytes()).hexdigest()
+    entry = {"file": "own.model", "sha256": digest, "licence": "proprietary"}
+    (weights / "own_weights.json").write_text(json.dumps({"syncnet_v2": entry}))
+    monkeypatch.setenv("FUNNEL_WEIGHTS", str(weights))
+    (tmp_path / "policy.yaml").write_text("profile: reference\nstages: [{stage: sync}]\n")
+    write_video(pool / "coffee.mp4", [coffee(64)] * 25)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(pool), "--catalog", str(catalog), "--policy", str(tmp_path / "policy.yaml")])
+    told = [line for line in capsys.readouterr().err.splitlines() if "own.model" in line]
+    assert ended.value.code == 2
+    assert len(told) == 1
+    assert told[0].startswith("funnel: ")
+    assert "SyncNet" in told[0]
+    assert not ray.is_initialized()
+    assert not (weights / "own.ran").exists()
+    assert Catalog.open(str(catalog)).latest_run() is None

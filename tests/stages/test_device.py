@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from catalogs.errors import UserError
-from curation.phases import _fused_resources, _most_workers
+from curation import cluster
+from curation.cluster import Places, fused_resources
 from curation.policy import parse_policy
 from curation.resolve import FunnelPlan, StagePlan
 from stages import device
@@ -37,7 +38,8 @@ def test_cuda_without_a_gpu_is_refused_by_every_backend_before_work_starts() -> 
         with pytest.raises(UserError, match=r"^device: cuda was asked for, but PyTorch sees no GPU"):
             stage.backend.verify(stage.policy.config)
     for stage in plan("auto").measuring:
-        stage.backend.verify(stage.policy.config)
+        with pytest.raises(UserError, match=r"^weights \w+ are not installed"):  # the device is no trouble
+            stage.backend.verify(stage.policy.config)
 
 
 def test_a_word_that_is_no_device_is_refused() -> None:
@@ -74,12 +76,14 @@ def test_the_device_is_no_part_of_the_fingerprint() -> None:
 
 
 def test_the_job_asks_for_shares_of_a_gpu_only_where_there_is_one() -> None:
-    assert _fused_resources(plan().measuring, cluster_gpus=1).gpus == pytest.approx(0.3)
-    assert _fused_resources(plan().measuring, cluster_gpus=0).gpus == 0
-    assert _fused_resources(plan("cpu").measuring, cluster_gpus=1).gpus == 0
+    assert fused_resources(plan().measuring, cluster_gpus=1).gpus == pytest.approx(0.3)
+    assert fused_resources(plan().measuring, cluster_gpus=0).gpus == 0
+    assert fused_resources(plan("cpu").measuring, cluster_gpus=1).gpus == 0
 
 
-def test_no_more_workers_start_than_have_a_share() -> None:
-    assert _most_workers(Resources(gpus=0.3), cluster_gpus=2) == 6
-    assert _most_workers(Resources(gpus=0.5), cluster_gpus=1) == 2
-    assert _most_workers(Resources(), cluster_gpus=0) > 1000
+@pytest.mark.parametrize(("share", "gpus", "held"), [(0.3, 2, 6), (0.5, 1, 2), (0.5, 0, 0), (0.0, 0, 64)])
+def test_no_more_workers_start_than_have_a_share(
+    share: float, gpus: int, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "alive_nodes", lambda: [{"CPU": 64, "GPU": gpus, "memory": 1e12}])
+    assert Places(Resources(gpus=share), wanted=0, memory_gb=1.0, reserves_memory=True).held() == held

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.face_count import COLUMNS, FaceCountConfig, FaceCountMeasurement, FaceFinder, MediaPipeScorer, follow
-from stages.face_count import head_angles as angles_of
+from stages.face_count import COLUMNS, FaceCountConfig, FaceCountMeasurement, FaceFinder, MediaPipeScorer
+from stages.vision.boxes import follow
+from stages.vision.face_mesh import head_angles as angles_of
 from stages.weights import registry
 from tests import photo_clips as photos
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.head_body import COLUMNS, BlazePoseScorer, HeadBodyConfig, HeadBodyMeasurement, View, framing, main_person
-from stages.vision.persons import Persons
+from stages.head_body import COLUMNS, BlazePoseScorer, HeadBodyConfig, HeadBodyMeasurement, View, framing
+from stages.vision.boxes import highest
 from stages.weights import registry
 from tests import photo_clips as photos
 
@@ -77,10 +77,12 @@ def test_most_pictures_decide() -> None:
     assert framing(views, CONFIG) == "close_up"
 
 
-def test_without_a_face_the_highest_person_is_the_main_one() -> None:
+def test_the_highest_person_is_the_main_one_unless_the_face_is_another_ones() -> None:
     boxes = np.asarray([[0, 0, 50, 100], [60, 0, 100, 180]], np.float32)
-    assert main_person(Persons(boxes, np.asarray([0.9, 0.6])), None) is not None
-    assert main_person(Persons(boxes, np.asarray([0.9, 0.6])), None)[3] == 180
+    assert highest(boxes).tolist() == [60, 0, 100, 180]
+    assert highest(boxes, np.asarray([20, 10, 30, 20], np.float32)).tolist() == [0, 0, 50, 100]
+    assert highest(boxes, np.asarray([200, 10, 210, 20], np.float32)) is None
+    assert highest(boxes[:0]) is None
 
 
 def test_every_column_has_a_field() -> None:

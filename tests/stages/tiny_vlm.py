@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import Qwen2_5_VLForConditionalGeneration
 
 TEMPLATE = (
     "{% for turn in messages %}<|im_start|>{{ turn.role }}\n"
@@ -17,10 +21,14 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<
 LEVELS = (" excellent", " good", " fair", " poor", " bad")
 
 
-def save_tiny_qwen(folder: Path, seed: int = 0) -> Path:
-    """Writes a checkpoint as ``save_pretrained`` does; returns its folder."""
+def save_tiny_qwen(folder: Path, seed: int = 0, says: str = "") -> Path:
+    """Writes a checkpoint as ``save_pretrained`` does; returns its folder.
+
+    Args:
+        says: what it answers to everything; "": whatever its random weights make of the question.
+    """
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import (
         Qwen2_5_VLConfig,
         Qwen2_5_VLForConditionalGeneration,
@@ -38,6 +46,8 @@ def save_tiny_qwen(folder: Path, seed: int = 0) -> Path:
     core.decoder = decoders.ByteLevel()
     tokenizer = Qwen2TokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL)})
+    if says:
+        tokenizer.add_tokens([AddedToken(says, normalized=False)])
 
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
     config = Qwen2_5_VLConfig(
@@ -59,6 +69,9 @@ def save_tiny_qwen(folder: Path, seed: int = 0) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.3)
+        if says:
+            newline, answer = (tokenizer.convert_tokens_to_ids(token) for token in ("Ċ", says))
+            _follow(model, {newline: answer, answer: ids["<|im_end|>"]})
     model.save_pretrained(folder)
     Qwen2_5_VLProcessor(
         Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=112 * 112),
@@ -67,6 +80,18 @@ def save_tiny_qwen(folder: Path, seed: int = 0) -> Path:
         chat_template=TEMPLATE,
     ).save_pretrained(folder)
     return folder
+
+
+def _follow(model: Qwen2_5_VLForConditionalGeneration, after: dict[int, int]) -> None:
+    """Makes the last token alone decide what comes next: layers add nothing, and only followers are ever asked for."""
+    language = model.model.language_model
+    for layer in language.layers:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    language.norm.weight.fill_(1.0)
+    model.lm_head.weight.zero_()
+    for token, follower in after.items():
+        model.lm_head.weight[follower] = language.embed_tokens.weight[token]
 
 
 def _merges(word: str) -> list[tuple[str, str]]:

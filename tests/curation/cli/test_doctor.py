@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -17,6 +18,8 @@ from typer.testing import CliRunner, Result
 from curation import installation
 from curation.cli.main import app
 from stages.base import Backend, Profile, Stage, StageConfig
+from stages.listing import STAGES
+from stages.weights import registry
 from tests.scripted_web import CONTENT, Registry
 
 
@@ -84,6 +87,60 @@ def test_columns_that_stay_empty_are_named(models: Registry, listing: dict[str, 
     cache_folder.mkdir()
     (cache_folder / "net.bin").write_bytes(CONTENT)
     assert "columns empty" not in doctor().stdout
+
+
+def own_weights(folder: Path, monkeypatch: pytest.MonkeyPatch, **entries: object) -> None:
+    monkeypatch.setenv("FUNNEL_WEIGHTS", str(folder))
+    (folder / "own_weights.json").write_text(json.dumps(entries))
+
+
+def test_own_weights_are_named(listing: dict[str, Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "finetuned.model").write_bytes(CONTENT)
+    entry = {"file": "finetuned.model", "sha256": hashlib.sha256(CONTENT).hexdigest(), "licence": "proprietary"}
+    own_weights(tmp_path, monkeypatch, syncnet_v2=entry)
+    listing["sync"] = stage("sync", lite=backend(), reference=backend(weights=("syncnet_v2",)))
+    found = states(doctor("--json"))
+    assert found["sync", "reference"]["state"] == "runnable"
+    assert found["sync", "reference"]["own_weights"] == ["syncnet_v2"]
+    assert found["sync", "lite"]["own_weights"] == []
+    shown = doctor().stdout
+    assert "runnable (net), own weights" in shown
+    assert "own weights in the place of the published ones: syncnet_v2" in shown
+    own_weights(tmp_path, monkeypatch, syncnet_v2={**entry, "sha256": "0" * 64})
+    wrong = states(doctor("--json"))["sync", "reference"]
+    assert wrong["state"] == "weights missing"
+    assert "put finetuned.model with the sha256 that own_weights.json declares" in str(wrong["todo"])
+
+
+def test_a_wrong_declaration_of_own_weights_is_a_problem(
+    listing: dict[str, Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_weights(tmp_path, monkeypatch, syncnet={})
+    listing["sync"] = stage("sync", reference=backend(weights=("syncnet_v2",)))
+    result = doctor("--json")
+    assert result.exit_code == 1
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert "own_weights.json: syncnet: file, sha256, licence missing" in problem
+
+
+@pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if "reference" in stage.backends])
+def test_each_real_reference_backend_has_the_state_of_what_it_lacks(
+    name: str, listing: dict[str, Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing[name] = real = STAGES[name]
+    needs = real.backends["reference"]
+    monkeypatch.setattr(registry, "find", lambda wanted: Path(wanted))
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda wanted: object())
+    assert states(doctor("--json"))[name, "reference"]["state"] == "runnable"
+    monkeypatch.setattr(registry, "find", lambda wanted: None)
+    lacking = states(doctor("--json"))[name, "reference"]
+    assert lacking["state"] == ("weights missing" if needs.weights else "runnable")
+    assert lacking["missing_weights"] == list(needs.weights)
+    assert set(lacking["null_columns"]) == {c for columns in needs.optional_weights.values() for c in columns}
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda wanted: None)
+    lacking = states(doctor("--json"))[name, "reference"]
+    assert lacking["missing_packages"] == list(needs.packages)
+    assert not needs.packages or lacking["state"] == "package missing"
 
 
 def test_the_same_advice_is_given_once(models: Registry, listing: dict[str, Stage]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from curation.cli.main import app, main
 from stages.weights import download
-from stages.weights.download import Patience
+from stages.weights.transfer import Patience
 from tests.scripted_web import CONTENT, Registry, ScriptedServer, breaking_after, failing, ranged
 
 
@@ -77,6 +78,42 @@ def test_the_list_for_programs(models: Registry, cache_folder: Path) -> None:
     (entry,) = json.loads(funnel("models", "list", "--json"))
     assert entry["state"] == "present"
     assert entry["path"] == str(cache_folder / "net.bin")
+
+
+def declare_own(folder: Path, monkeypatch: pytest.MonkeyPatch, sha256: str) -> None:
+    """A fine-tuned SyncNet of one's own."""
+    monkeypatch.setenv("FUNNEL_WEIGHTS", str(folder))
+    (folder / "finetuned.model").write_bytes(CONTENT)
+    entry = {"file": "finetuned.model", "sha256": sha256, "licence": "proprietary", "source": "our run of May"}
+    (folder / "own_weights.json").write_text(json.dumps({"syncnet_v2": entry}))
+
+
+def test_the_list_shows_own_weights_as_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    declare_own(tmp_path, monkeypatch, sha256)
+    (line,) = [line for line in funnel("models", "list").splitlines() if line.startswith("syncnet_v2")]
+    assert "proprietary" in line
+    assert line.endswith("1.3 MB  own weights")
+    (entry,) = [e for e in json.loads(funnel("models", "list", "--json")) if e["name"] == "syncnet_v2"]
+    assert (entry["kind"], entry["source"], entry["sha256"]) == ("own", "our run of May", sha256)
+    assert entry["path"] == str(tmp_path / "finetuned.model")
+    assert funnel("models", "verify", "syncnet_v2").split()[-2:] == ["right", str(tmp_path / "finetuned.model")]
+
+
+def test_own_weights_with_another_hash_are_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare_own(tmp_path, monkeypatch, "0" * 64)
+    (line,) = [line for line in funnel("models", "list").splitlines() if line.startswith("syncnet_v2 ")]
+    assert line.endswith("wrong sha256")
+    assert "or correct own_weights.json if it is your own" in refused(capsys, "models", "verify")
+
+
+def test_a_wrong_declaration_of_own_weights_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare_own(tmp_path, monkeypatch, "abc")
+    assert refused(capsys, "models", "list").count("\n") == 1
 
 
 # --- pull -------------------------------------------------------------------------------------------------------------

@@ -21,52 +21,16 @@ from stages.reference import yolo_world
 from stages.reference.yolo_world import YoloWorldDetector, YoloWorldScorer
 from stages.vision.boxes import suppress_overlaps
 from tests import photo_clips as photos
+from tests.tiny_weights.tiny_yolo_world import as_input, save_tiny_world
 
 if importlib.util.find_spec("ultralytics") is None:  # not importorskip: the import reads its environment
     pytest.skip("ultralytics is not installed (extra: reference)", allow_module_level=True)
 CONFIG = YoloWorldConfig(min_score=0.5, device="cpu", batch_size=2)
 
 
-def checkpoint(path: Path, names: dict[int, str] | None = None, vectors: torch.Tensor | None = None, **more) -> Path:
-    """What ultralytics saves: a dict with the pickled network in half precision."""
-    yolo_world._tame_ultralytics()
-    from ultralytics.nn.tasks import WorldModel
-
-    torch.manual_seed(0)
-    model = WorldModel("yolov8n-worldv2.yaml", nc=80, verbose=False)
-    unit = torch.nn.functional.normalize(torch.randn(1, 80, 512), dim=-1)
-    model.txt_feats = unit if vectors is None else vectors
-    make_it_find_something(model)
-    if names:
-        model.names = names
-    saved = {"epoch": -1, "model": model.half(), "ema": None, "optimizer": None, "train_args": {"task": "detect"}}
-    torch.save({**saved, **more}, path)
-    return path
-
-
-def make_it_find_something(model: torch.nn.Module) -> None:
-    """An untrained network's activations fade and its scores start near 0: normalise them on one picture."""
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    before = [module.momentum for module in norms]
-    for module in norms:
-        module.momentum = 1.0
-    with torch.no_grad():
-        model.train()(as_input(photos.astronaut(640)))
-    model.eval()
-    for module, momentum in zip(norms, before, strict=True):
-        module.momentum = momentum
-    for head in model.model[-1].cv4:
-        head.bias.data.fill_(-2.0)
-        head.logit_scale.data.fill_(0.0)
-
-
-def as_input(rgb: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(rgb.transpose(2, 0, 1)[None].copy()).float() / 255
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoint(tmp_path_factory.mktemp("weights") / "yolov8n-worldv2.pt")
+    return save_tiny_world(tmp_path_factory.mktemp("weights") / "yolov8n-worldv2.pt")
 
 
 def by_hand(path: Path, rgb: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +58,7 @@ def test_it_finds_what_the_network_says_about_a_person(weights: Path) -> None:
 
 def test_a_checkpoint_with_names_is_read_by_name(weights: Path, tmp_path: Path) -> None:
     names = {number: f"thing {number}" for number in range(80)} | {7: "person"}
-    named = checkpoint(tmp_path / "named.pt", names)
+    named = save_tiny_world(tmp_path / "named.pt", names)
     picture = photos.astronaut(640)
     (found,) = YoloWorldDetector(named, CONFIG).detect([picture])
     _, scores = by_hand(named, picture, row=7)
@@ -135,7 +99,7 @@ class Evil:
 
 
 def test_a_checkpoint_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_path: Path) -> None:
-    bad = checkpoint(tmp_path / "evil.pt", extra=Evil(tmp_path / "owned"))
+    bad = save_tiny_world(tmp_path / "evil.pt", extra=Evil(tmp_path / "owned"))
     with pytest.raises(UserError, match=r"weights evil\.pt are refused"):
         yolo_world.load(bad)
     assert not (tmp_path / "owned").exists()
@@ -150,12 +114,12 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes)
 
 def test_an_untrained_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="carry no text vectors"):
-        yolo_world.load(checkpoint(tmp_path / "raw.pt", vectors=torch.randn(1, 80, 512)))
+        yolo_world.load(save_tiny_world(tmp_path / "raw.pt", vectors=torch.randn(1, 80, 512)))
 
 
 def test_a_network_that_knows_no_persons_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"knows cat 0, .*expected 'person'"):
-        yolo_world.load(checkpoint(tmp_path / "cats.pt", {number: f"cat {number}" for number in range(80)}))
+        yolo_world.load(save_tiny_world(tmp_path / "cats.pt", {number: f"cat {number}" for number in range(80)}))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -199,6 +163,6 @@ def test_nothing_is_written_into_the_home_folder_and_nothing_is_printed(weights:
 
 
 def test_code_does_not_run_where_ultralytics_was_imported_before_either(tmp_path: Path) -> None:
-    bad = checkpoint(tmp_path / "evil.pt", extra=Evil(tmp_path / "owned"))
+    bad = save_tiny_world(tmp_path / "evil.pt", extra=Evil(tmp_path / "owned"))
     assert "weights evil.pt are refused" in in_its_own_process(bad, tmp_path, "early").stdout
     assert not (tmp_path / "owned").exists()

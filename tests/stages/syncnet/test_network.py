@@ -70,12 +70,12 @@ def test_another_networks_file_is_the_users_mistake(saved: Path, tmp_path: Path,
     state = state_of(saved)
     change(state)
     torch.save(state, tmp_path / "other.model")
-    refused(tmp_path / "other.model", f"does not hold SyncNet's parameters .*{reason}")
+    refused(tmp_path / "other.model", f"does not hold the weights of SyncNet .*{reason}")
 
 
 def test_a_file_that_holds_something_else_is_the_users_mistake(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.model")
-    refused(tmp_path / "list.model", "does not hold SyncNet's parameters")
+    refused(tmp_path / "list.model", "does not hold the weights of SyncNet")
 
 
 @pytest.mark.parametrize("keep", [0, 2, 100, 5000, 1_000_000])

@@ -10,15 +10,10 @@ import pytest
 
 from catalogs.errors import UserError
 from stages.weights import licences, registry
-from stages.weights.registry import Weights
+from stages.weights.declared import Weights, declared_weights
 from tests.scripted_web import CONTENT, Registry
 
-EVERY = list(registry.all_weights().values())
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(cache_folder: Path) -> None:
-    """No test here may see a real cache folder."""
+EVERY = list(declared_weights().values())
 
 
 @pytest.mark.parametrize("weights", EVERY, ids=lambda w: w.name)

@@ -26,7 +26,6 @@ from speakers import labelled
 from sync import SHIFTS, Bench
 
 from catalogs.catalog import Catalog
-from curation.cli import console
 from curation.cli.progress import PlainProgress
 from curation.demo.pool import sync_pair
 from curation.policy import load_policy
@@ -73,7 +72,7 @@ def main() -> int:
 def measure(catalog: Catalog, media: Path, workers: int) -> duckdb.DuckDBPyConnection:
     """Run measure_all on the labelled videos; a catalog that has them already is only read."""
     funnel = resolve(load_policy("measure_all"))
-    progress = PlainProgress(console.err)
+    progress = PlainProgress()
     with tempfile.TemporaryDirectory() as folder:
         sync_pair(folder, tuple(SHIFTS.values()))
         for pool in (list_pool(str(media / "video")), derived_pool(media), list_pool(folder, "synthetic")):

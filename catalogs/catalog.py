@@ -8,6 +8,8 @@ Layout (below the catalog's folder)::
     measurements/<stage>/fp=<fp>/part-*.parquet   clip_id + columns + status; fingerprint.json beside them
     failures/<stage>/fp=<fp>/part-*.parquet       quarantined ids
     runs/<run_id>.json                            what each run did, with its policy and fingerprints
+    wide/part-<split>-*.parquet                   many clips parts with all that was measured (catalogs/compact.py)
+    compactions/                                  manifests: which files each compaction wrote and replaced
 
 A measurement part carries the name of its clips part plus a hash of the ids that it holds: work done twice overwrites
 itself, and a shard's measurements are found without opening anything else.
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
@@ -27,24 +29,23 @@ import pyarrow.compute as pc
 
 from catalogs import schema
 from catalogs.errors import UserError
+from catalogs.filesystems import first_contact
 from catalogs.ids import ids_digest
+from catalogs.layout import Shard, live_clips
 from catalogs.store import Store
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One clips part: the unit that measurements stay aligned with.
+class MergedPart:
+    """Manifest of a part with the rows of others: ``replaces`` names the parts that no longer count."""
 
-    Attributes:
-        name: path in the store.
-        stem: ``part-<split>-<hash>``, the beginning of the names of its measurement parts.
-    """
-
-    name: str
+    file: str
+    rows: int
+    replaces: tuple[str, ...]
 
     @property
-    def stem(self) -> str:
-        return posixpath.basename(self.name).removesuffix(".parquet")
+    def manifest(self) -> str:
+        return f"compactions/{self.file.removesuffix('.parquet')}.json"
 
 
 class Catalog:
@@ -55,35 +56,38 @@ class Catalog:
 
     @classmethod
     def open(cls, url: str) -> Catalog:
-        """Raises UserError if there is no catalog or one of another format version."""
+        """Raises UserError if there is no catalog, one of another format version, or the storage refuses or is dead."""
         store = Store(url)
         try:
-            about = store.read_json("catalog.json")
+            about = first_contact(url, lambda: store.read_json("catalog.json"))
         except FileNotFoundError as error:
             raise UserError(
                 f"no catalog at {url} (no catalog.json); `funnel run POOL --catalog {url}` makes one"
             ) from error
         except NotADirectoryError as error:
             raise UserError(f"{url} is a file, not a catalog folder") from error
-        except (ValueError, PermissionError) as error:
+        except ValueError as error:
             raise UserError(f"{url}/catalog.json cannot be read: {error}") from error
         found = about.get("format_version") if isinstance(about, dict) else None
-        if found != schema.FORMAT_VERSION:
-            raise UserError(
-                f"catalog {url} has format version {found}, this release reads {schema.FORMAT_VERSION}; "
-                "use the release that wrote it"
-            )
+        if found not in schema.READABLE_VERSIONS:
+            raise UserError(_refusal(url, found))
         return cls(store)
 
     @classmethod
     def open_or_create(cls, url: str) -> Catalog:
-        """Raises UserError if the folder holds something else or cannot be written."""
+        """Raises UserError if the folder holds something else or cannot be written, or the storage is dead."""
         store = Store(url)
+        return first_contact(url, lambda: cls._open_or_create(store))
+
+    @classmethod
+    def _open_or_create(cls, store: Store) -> Catalog:
         if store.is_local and store.fs.isfile(store.root):
-            raise UserError(f"{url} is a file, not a catalog folder")
+            raise UserError(f"{store.url} is a file, not a catalog folder")
         if not store.exists("catalog.json"):
-            if store.fs.exists(store.root) and store.fs.ls(store.root):
-                raise UserError(f"{url} is not empty and not a catalog (no catalog.json); name an empty or new folder")
+            if not store.is_empty():
+                raise UserError(
+                    f"{store.url} is not empty and not a catalog (no catalog.json); name an empty or new folder"
+                )
             store.check_writable()
             store.write_json(
                 "catalog.json",
@@ -93,15 +97,24 @@ class Catalog:
                     "tool_version": version("portrait-funnel"),
                 },
             )
-        catalog = cls.open(url)
+        catalog = cls.open(store.url)
         catalog.store.check_writable()
         return catalog
 
+    def mark_compacted(self) -> None:
+        """Raise the format version, so that releases that do not know wide files refuse the catalog."""
+        about = self.store.read_json("catalog.json")
+        if about["format_version"] < schema.COMPACTED_VERSION:
+            self.store.write_json("catalog.json", about | {"format_version": schema.COMPACTED_VERSION})
+
     # -- sources and clips
+
+    def source_parts(self) -> list[str]:
+        return self.live_parts("sources")
 
     def sources(self, columns: list[str] | None = None) -> pa.Table:
         """All source rows; a file seen again with other bytes has a newer row."""
-        return self._read(self.store.find("sources"), schema.SOURCES, columns)
+        return self._read(self.source_parts(), schema.SOURCES, columns)
 
     def add_sources(self, rows: pa.Table) -> None:
         digest = ids_digest(
@@ -110,7 +123,7 @@ class Catalog:
         self.store.write_table(f"sources/part-{digest}.parquet", rows.cast(schema.SOURCES))
 
     def clip_shards(self, split: str) -> list[Shard]:
-        """Clips parts that the scene_split fingerprint ``split`` made, in order."""
+        """Clips parts as scene_split committed them under the fingerprint ``split``, in order, compacted or not."""
         names = self.store.find("clips")
         return [Shard(name) for name in names if posixpath.basename(name).startswith(f"part-{split}-")]
 
@@ -153,20 +166,42 @@ class Catalog:
         self.store.write_table(f"measurements/{stage}/fp={fingerprint}/{shard.stem}.{digest}.parquet", rows)
 
     def add_failures(self, stage: str, fingerprint: str, stem: str, rows: pa.Table) -> None:
-        digest = ids_digest(rows["id"].to_pylist())
+        # With the attempt: a later one must not have the name of a part that a compaction has replaced.
+        attempts = zip(rows["id"].to_pylist(), rows["attempt"].to_pylist(), strict=True)
+        digest = ids_digest(f"{one}:{attempt}" for one, attempt in attempts)
         name = f"failures/{stage}/fp={fingerprint}/{stem}.{digest}.parquet"
         self.store.write_table(name, rows.cast(schema.FAILURES))
 
-    def failures(self, stage: str, fingerprint: str | None = None) -> pa.Table:
-        return self._read(self.failure_parts(stage, fingerprint), schema.FAILURES)
+    def failures(self, stage: str, fingerprint: str) -> pa.Table:
+        """Failure rows as committed. Those of stages over clips move into wide files (catalogs/views.py finds all)."""
+        return self._read(self.live_parts(f"failures/{stage}/fp={fingerprint}"), schema.FAILURES)
 
     def split_sources(self, split: str) -> set[str]:
         """Sources that scene_split has dealt with under this fingerprint: they have clips, or a failure."""
         done: set[str] = set()
-        for shard in self.clip_shards(split):
-            done.update(pc.unique(self.clips(shard, ["source_id"])["source_id"]).to_pylist())
+        for name in live_clips(self.store, split):
+            done.update(pc.unique(self.store.read_table(name, ["source_id"])["source_id"]).to_pylist())
         done.update(self.failures("scene_split", split)["id"].to_pylist())
         return done
+
+    # -- tables of sources: merged by compaction, part by part
+
+    def live_parts(self, folder: str) -> list[str]:
+        """Parts of a table of sources, without those whose rows have been merged into one of the others."""
+        hidden = {name for merged in self.merged_parts(folder) for name in merged.replaces}
+        return [name for name in self.store.find(folder) if name not in hidden]
+
+    def merged_parts(self, folder: str) -> list[MergedPart]:
+        manifests = self.store.find(f"compactions/{folder}", ".json")
+        return [MergedPart(**self.store.read_json(name)) for name in manifests]
+
+    def merge_parts(self, folder: str, names: list[str], rows: pa.Table) -> None:
+        """Commit a part that has the rows of others, then say that it replaces them."""
+        stem = f"part-merged-{ids_digest(names)}"
+        merged = MergedPart(f"{folder}/{stem}.parquet", len(rows), tuple(names))
+        self.mark_compacted()
+        self.store.write_table(merged.file, rows)
+        self.store.write_json(merged.manifest, asdict(merged))
 
     # -- runs
 
@@ -184,3 +219,13 @@ class Catalog:
             empty = wanted.empty_table()
             return empty.select(columns) if columns else empty
         return pa.concat_tables(tables, promote_options="default")
+
+
+def _refusal(url: str, version_found: object) -> str:
+    newest = schema.READABLE_VERSIONS[-1]
+    if isinstance(version_found, int) and version_found > newest:
+        return (
+            f"catalog {url} was written by a newer release (format version {version_found}, this one reads up to "
+            f"{newest}); upgrade portrait-funnel"
+        )
+    return f"{url}/catalog.json is not a catalog's: format version {version_found!r}"

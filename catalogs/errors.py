@@ -30,6 +30,11 @@ class ErrorCode(str, Enum):
     CRASHED = "crashed"  #: the worker process died on it
     INTERNAL = "internal"  #: an unexpected exception in a scorer: a bug of ours, with its traceback
 
+    @property
+    def is_transient(self) -> bool:
+        """Whether the reason lies outside the media and may pass by itself: storage or a server out of reach."""
+        return self in (ErrorCode.UNREADABLE, ErrorCode.UNREACHABLE)
+
 
 class UserError(Exception):
     """A mistake of the caller's. ``str(error)`` is the one line that the command line prints."""

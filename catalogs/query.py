@@ -5,22 +5,39 @@ The connection can reach nothing but these views: external access is off.
 
 from __future__ import annotations
 
+import os
+import tempfile
+import uuid
 from collections.abc import Iterable
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyarrow.fs import FSSpecHandler, PyFileSystem
+from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from catalogs.store import Store
 
+_MEMORY_SHARE, _MEMORY_CAP = 0.4, 4 << 30  # of the machine's; what does not fit goes to the temporary folder
+
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that cannot open files, load extensions or be reconfigured."""
-    return duckdb.connect(config={"enable_external_access": "false", "autoload_known_extensions": "false"})
+    """An in-memory DuckDB that cannot open files, load extensions or be reconfigured.
+
+    It takes at most 4 GiB (less on a small machine), then spills to the system's temporary folder.
+    """
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return duckdb.connect(
+        config={
+            "enable_external_access": "false",
+            "autoload_known_extensions": "false",
+            "memory_limit": f"{min(_MEMORY_CAP, int(_MEMORY_SHARE * machine))}B",
+            "temp_directory": str(Path(tempfile.gettempdir()) / f"funnel-duckdb-{uuid.uuid4().hex}"),
+        }
+    )
 
 
 def parts_dataset(store: Store, names: Iterable[str], wanted: pa.Schema) -> ds.Dataset | pa.Table:
@@ -28,21 +45,13 @@ def parts_dataset(store: Store, names: Iterable[str], wanted: pa.Schema) -> ds.D
     paths = [store.path(name) for name in names]
     if not paths:
         return wanted.empty_table()
-    filesystem = PyFileSystem(FSSpecHandler(store.fs))
-    return ds.dataset(paths, schema=wanted, format="parquet", filesystem=filesystem)
-
-
-def register_table(
-    connection: duckdb.DuckDBPyConnection, view: str, store: Store, names: Iterable[str], wanted: pa.Schema, key: str
-) -> None:
-    """A view with one row per key: two drivers may have committed the same row under two part names."""
-    connection.register(f"_{view}", parts_dataset(store, names, wanted))
-    connection.execute(f'CREATE OR REPLACE VIEW "{view}" AS SELECT DISTINCT ON ("{key}") * FROM "_{view}"')
+    filesystem = LocalFileSystem() if store.is_local else PyFileSystem(FSSpecHandler(store.fs))
+    return ds.FileSystemDataset.from_paths(paths, schema=wanted, format=ds.ParquetFileFormat(), filesystem=filesystem)
 
 
 def register_sources(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     """View ``sources``: the newest row of each path."""
-    connection.register("_sources", parts_dataset(catalog.store, catalog.store.find("sources"), schema.SOURCES))
+    connection.register("_sources", parts_dataset(catalog.store, catalog.source_parts(), schema.SOURCES))
     connection.execute(
         "CREATE OR REPLACE VIEW sources AS SELECT DISTINCT ON (path) * FROM _sources ORDER BY path, ingested_at DESC"
     )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  #: of a new catalog
+COMPACTED_VERSION = 2  #: has wide files, which releases that know only version 1 would not see
+READABLE_VERSIONS = (FORMAT_VERSION, COMPACTED_VERSION)
 
 #: ``status`` of a measurement row. ``not_applicable``: the clip has nothing to measure (no sound, no face);
 #: ``unavailable``: a model that the stage needs is not installed. Unmeasured columns are null.

@@ -2,55 +2,125 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import posixpath
 import uuid
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from catalogs.errors import UserError
+from catalogs.filesystems import is_object_store, open_filesystem
+from catalogs.storage_errors import as_storage_error, describe
 
 _ROW_GROUP = 10_000  # suits readers that stream; compaction may choose more
+_REMOVED_AT_ONCE = 1000  # S3 takes that many names in one request
+
+_TIME_KEYS = ("LastModified", "mtime", "last_modified", "created")  # as S3, local disk and GCS, Azure, memory call it
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """One file of a store: ``name`` is relative to the store, ``modified`` in UTC."""
+
+    name: str
+    size_bytes: int
+    modified: datetime
 
 
 class Store:
-    """A folder on local disk or an object store.
+    """A folder on local disk, an object store or any other fsspec filesystem.
 
-    Local writes go to a temporary name and are renamed; object stores show an object only once it is complete, so
-    there the put itself is the commit.
+    Object stores show an object only once it is complete, so there the put itself is the commit. Everywhere else a
+    file is written under a temporary name and renamed.
+
+    Storage trouble comes as OSError: :class:`~catalogs.storage_errors.StorageError` with one clear line from remote
+    stores, FileNotFoundError for what is not there.
     """
 
     def __init__(self, url: str):
-        try:
-            self.fs, root = fsspec.core.url_to_fs(os.fspath(url))
-        except (ValueError, ImportError) as error:
-            raise UserError(f"cannot use {url!r} as a location: {error}") from error
+        self.fs, root = open_filesystem(os.fspath(url))
         self.url = url
         self.root = root.rstrip("/")
         self.is_local = isinstance(self.fs, LocalFileSystem)
+
+    def _translated(self) -> AbstractContextManager[None]:
+        """The system's own errors are clear on local disk; those of a store's client are put into words."""
+        return nullcontext() if self.is_local else as_storage_error(self.url)
 
     def path(self, name: str) -> str:
         """The filesystem's own path of a file in this store."""
         return posixpath.join(self.root, name)
 
     def exists(self, name: str) -> bool:
-        return bool(self.fs.exists(self.path(name)))
+        if self.is_local:
+            return os.path.exists(self.path(name))
+        # Listed, not asked for by name: an object store gives no reason with the refusal of a HEAD request.
+        return name in self.find_prefix(name, suffix="")
+
+    def is_empty(self) -> bool:
+        """Whether nothing at all lies in the store's folder (which need not exist)."""
+        try:
+            with self._translated():
+                return not self.fs.ls(self.root, detail=False)
+        except FileNotFoundError:
+            return True
 
     def find(self, folder: str, suffix: str = ".parquet") -> list[str]:
         """Names (relative to the store) of the files below ``folder``, sorted; half-written files are not files."""
-        self.fs.invalidate_cache()
-        found = self.fs.find(self.path(folder))
-        names = (path[len(self.root) + 1 :] for path in found if path.endswith(suffix))
+        with self._translated():
+            self.fs.invalidate_cache()
+            return self._names(self.fs.find(self.path(folder)), suffix)
+
+    def find_prefix(self, prefix: str, suffix: str = ".parquet") -> list[str]:
+        """Names that begin with ``prefix``, a folder and the beginning of a file name; sorted, subfolders left out.
+
+        One listing request on an object store, however much lies beside them.
+        """
+        folder, beginning = posixpath.split(self.path(prefix))
+        if self.is_local:
+            found = [path for path in glob.glob(glob.escape(self.path(prefix)) + "*") if os.path.isfile(path)]
+        else:
+            with self._translated():
+                self.fs.invalidate_cache()
+                found = self.fs.find(folder, prefix=beginning)
+        wanted = posixpath.join(folder, beginning)
+        here = [path for path in found if path.startswith(wanted) and "/" not in path[len(wanted) :]]
+        return self._names(here, suffix)
+
+    def _names(self, paths: Iterable[str], suffix: str) -> list[str]:
+        names = (path[len(self.root) + 1 :] for path in paths if path.endswith(suffix))
         return sorted(name for name in names if not posixpath.basename(name).startswith("."))
 
+    def info(self, name: str) -> FileInfo:
+        """Size and time of one file. Raises FileNotFoundError."""
+        with self._translated():
+            self.fs.invalidate_cache()
+            found = self.fs.info(self.path(name))
+        time = next((found[key] for key in _TIME_KEYS if key in found), None)
+        return FileInfo(name, int(found["size"] or 0), _as_utc(time))
+
+    def read_bytes(self, name: str) -> bytes:
+        # With a start named, s3fs sends one GET; without, a HEAD comes first, whose refusal gives no reason.
+        with self._translated():
+            return self.fs.cat_file(self.path(name), start=0)
+
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        with self.fs.open(self.path(name), "rb") as handle:
-            return pq.ParquetFile(handle).read(columns=columns)
+        """A Parquet file; with ``columns`` only these are fetched."""
+        if columns is None:
+            return pq.ParquetFile(pa.BufferReader(self.read_bytes(name))).read()
+        # No read-ahead of fsspec's own: Parquet knows exactly which ranges it wants, and asks for them together.
+        options = {} if self.is_local else {"cache_type": "none"}
+        with self._translated(), self.fs.open(self.path(name), "rb", **options) as handle:
+            return pq.ParquetFile(handle, pre_buffer=not self.is_local).read(columns=columns)
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Commit a Parquet file (zstd, statistics on)."""
@@ -59,22 +129,36 @@ class Store:
         self.write_bytes(name, sink.getvalue().to_pybytes())
 
     def read_json(self, name: str) -> Any:
-        with self.fs.open(self.path(name), "rb") as handle:
-            return json.loads(handle.read())
+        return json.loads(self.read_bytes(name))
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_bytes(name, json.dumps(value, indent=1, sort_keys=True, default=str).encode())
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Commit a file: after this returns it is there whole; after a crash it is there whole or not at all."""
-        target = self.path(name)
-        if not self.is_local:
-            with self.fs.open(target, "wb") as handle:
-                handle.write(data)
+        if self.is_local:
+            self._write_local(self.path(name), data)
+        else:
+            with self._translated():
+                self._write_remote(self.path(name), data)
+
+    def _write_remote(self, target: str, data: bytes) -> None:
+        if is_object_store(self.fs):
+            self.fs.pipe_file(target, data)
             return
-        folder, base = posixpath.split(target)
-        os.makedirs(folder, exist_ok=True)
-        temporary = posixpath.join(folder, f".{base}.{uuid.uuid4().hex}.tmp")
+        temporary = _temporary(target)
+        self.fs.makedirs(posixpath.dirname(target), exist_ok=True)
+        try:
+            self.fs.pipe_file(temporary, data)
+            self.fs.mv(temporary, target)
+        except BaseException:
+            with suppress(Exception):  # the connection may be what broke
+                self.fs.rm_file(temporary)
+            raise
+
+    def _write_local(self, target: str, data: bytes) -> None:
+        temporary = _temporary(target)
+        os.makedirs(posixpath.dirname(target), exist_ok=True)
         try:
             with open(temporary, "wb") as handle:
                 handle.write(data)
@@ -87,7 +171,21 @@ class Store:
             raise
 
     def remove(self, name: str) -> None:
-        self.fs.rm_file(self.path(name))
+        with self._translated():
+            self.fs.rm_file(self.path(name))
+
+    def remove_many(self, names: Iterable[str]) -> None:
+        """Remove files, in few requests where the storage can; one that has gone already is no error."""
+        paths = [self.path(name) for name in names]
+        with self._translated():
+            if not self.fs.async_impl:
+                for path in paths:
+                    with suppress(FileNotFoundError):
+                        self.fs.rm_file(path)
+                return
+            for start in range(0, len(paths), _REMOVED_AT_ONCE):
+                with suppress(FileNotFoundError):
+                    self.fs.rm(paths[start : start + _REMOVED_AT_ONCE])
 
     def check_writable(self) -> None:
         """Raises UserError when nothing can be written here (read-only, no permission, disk full)."""
@@ -96,4 +194,19 @@ class Store:
             self.write_bytes(name, b"x" * 65536)
             self.remove(name)
         except OSError as error:
-            raise UserError(f"cannot write to {self.url}: {error.strerror or error}") from error
+            raise UserError(f"cannot write to {describe(error, self.url)}") from error
+
+
+def _temporary(target: str) -> str:
+    """A hidden name beside the target, which no listing of the store takes for a file."""
+    folder, base = posixpath.split(target)
+    return posixpath.join(folder, f".{base}.{uuid.uuid4().hex}.tmp")
+
+
+def _as_utc(time: datetime | float | None) -> datetime:
+    """Storage gives seconds since 1970 or a datetime; where it gives nothing, the file counts as new."""
+    if time is None:
+        return datetime.now(timezone.utc)
+    if isinstance(time, datetime):
+        return time.astimezone(timezone.utc) if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    return datetime.fromtimestamp(time, timezone.utc)

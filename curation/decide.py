@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import duckdb
@@ -50,6 +51,35 @@ def value_sql(plan: StagePlan) -> str:
     """SQL for what the first failing rule looked at: ``column=value, …``."""
     cases = " ".join(f"WHEN NOT {_holds(plan, rule)} THEN {_shown(plan, rule)}" for rule in plan.policy.rules)
     return f"CASE {cases} END" if cases else "NULL::VARCHAR"
+
+
+def define_rules(connection: duckdb.DuckDBPyConnection, plans: Iterable[StagePlan]) -> None:
+    """Make each stage's rules callable on columns of other names, see :func:`rule_call` and :func:`value_call`."""
+    for plan in plans:
+        parameters = ", ".join(f'"{name}"' for name in rule_inputs(plan))
+        for kind, sql in (("rule", rule_sql(plan)), ("value", value_sql(plan))):
+            connection.execute(f'CREATE MACRO "_{kind}_{plan.name}"({parameters}) AS ({sql})')
+
+
+def rule_call(plan: StagePlan, column: Callable[[str], str]) -> str:
+    """:func:`rule_sql` over the columns that ``column`` names instead of the stage's own."""
+    return f'"_rule_{plan.name}"({_arguments(plan, column)})'
+
+
+def value_call(plan: StagePlan, column: Callable[[str], str]) -> str:
+    """:func:`value_sql` over the columns that ``column`` names instead of the stage's own."""
+    return f'"_value_{plan.name}"({_arguments(plan, column)})'
+
+
+def rule_inputs(plan: StagePlan) -> list[str]:
+    """The columns that a stage's rules look at."""
+    used = dict.fromkeys(column for rule in plan.policy.rules for column in rule.columns)
+    own = ("status", "status_detail") if plan.stage.key == "clip_id" else ()
+    return [*used, *(name for name in own if name not in used)]
+
+
+def _arguments(plan: StagePlan, column: Callable[[str], str]) -> str:
+    return ", ".join(f'"{column(name)}"' for name in rule_inputs(plan))
 
 
 def _holds(plan: StagePlan, rule: Rule) -> str:

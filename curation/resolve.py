@@ -4,10 +4,12 @@ whether it can run (a catalog can be read where it could not be made).
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from catalogs.errors import UserError
+from catalogs.media import MediaConfig
 from curation.policy import Policy, StagePolicy
 from stages.base import Backend, Fingerprint, Resources, Stage, fingerprint
 from stages.weights import registry
@@ -48,6 +50,24 @@ class StagePlan:
     def resources(self) -> Resources:
         return self.policy.config.needs() or self.backend.resources or self.stage.resources
 
+    def check_installed(self, media: MediaConfig) -> None:
+        """That numbers measured on this machine are those that the fingerprint stands for.
+
+        The plan may come from another machine (a worker's node has its own weights) or from a run of the past.
+
+        Raises:
+            UserError: this machine would measure under another fingerprint.
+        """
+        here = fingerprint(self.stage, self.backend, self.policy.config, media)
+        if here.digest == self.digest:
+            return
+        differ = [name for name, sha256 in self.fingerprint.weights.items() if here.weights.get(name) != sha256]
+        what = f"weights {', '.join(differ)}" if differ else "code or settings"
+        raise UserError(
+            f"{self.name}: {what} on {platform.node()} are not those of fingerprint {self.digest}; "
+            "install the same on every node, or start a run of its own with `funnel run`"
+        )
+
 
 @dataclass(frozen=True)
 class FunnelPlan:
@@ -84,7 +104,8 @@ def check_runnable(funnel: FunnelPlan, only: frozenset[str] | None = None) -> No
         only: the stages that will run; None for all.
 
     Raises:
-        UserError: packages missing, a weights file with the wrong hash, a device or a server that is not there.
+        UserError: packages missing, a weights file with the wrong hash, other weights than the plan's, a device or a
+            server that is not there.
     """
     if funnel.split.missing:
         raise UserError(f"scene_split cannot run: weights {', '.join(funnel.split.missing)} are missing")
@@ -99,6 +120,7 @@ def check_runnable(funnel: FunnelPlan, only: frozenset[str] | None = None) -> No
             need = f"{plan.name}: the {profile} backend {backend.name} needs {', '.join(packages)}"
             raise UserError(f'{need}: pip install "portrait-funnel[{profile}]"')
         if plan.is_available:
+            plan.check_installed(funnel.policy.media)
             backend.verify(plan.policy.config)
 
 

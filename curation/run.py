@@ -6,13 +6,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 
 from catalogs.catalog import Catalog
-from curation.phases import Phases
+from curation.logs import about
+from curation.plan import Retry
 from curation.resolve import FunnelPlan, check_runnable
+from curation.running.drain import Drain, Terminated
+from curation.running.journal import Journal
+from curation.running.owed import failed_files, owed_files
+from curation.running.phases import Phases
 from curation.summary import Progress, RunOptions, RunSummary
 from stages.ingest import Pool, PoolFile
 
@@ -27,43 +34,62 @@ def run_funnel(
     *,
     pool: Pool | None = None,
     only: frozenset[str] | None = None,
+    retry: Retry | None = None,
 ) -> RunSummary:
     """Bring the catalog up to date with the pool and the policy.
 
     Args:
         pool: what to ingest (stages.ingest.list_pool); None works on what the catalog already has.
         only: run just these stages (``scene_split`` among them to split).
+        retry: failures that are to be tried again, whatever their class and however often they were.
 
     Raises:
         UserError: found before anything runs, or the storage refusing a write.
-        KeyboardInterrupt: after the workers were ended and the summary was written.
+        KeyboardInterrupt, Terminated: Ctrl-C or SIGTERM; what was in hand is committed, the summary written.
     """
     check_runnable(funnel, only)
-    new_files = _new_files(catalog, pool) if pool else []
     summary = _open_summary(catalog, funnel, pool.url if pool else None)
-    began = time.monotonic()
-    phases = Phases(catalog, funnel, options, progress, summary)
-    try:
-        if new_files:
-            phases.ingest(new_files, pool.dataset if pool else "")
-        if only is None or "scene_split" in only:
-            phases.split()
-        if only is None or only - {"scene_split"}:
-            phases.measure(only)
-        summary.status = "done"
-    except BaseException as error:
-        summary.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        raise
-    finally:
-        summary.seconds = round(time.monotonic() - began, 3)
-        _write_summary(catalog, summary)
+    journal = Journal(catalog, summary)
+    with Drain() as drain, about(run_id=summary.run_id):
+        phases = Phases(catalog, funnel, options, progress, journal, drain)
+        try:
+            journal.write()
+            for dataset, files in _files(catalog, pool, retry).items():
+                phases.ingest(files, dataset)
+            if only is None or "scene_split" in only:
+                _pass_over(phases.split, retry, options, drain)
+            if only is None or only - {"scene_split"}:
+                _pass_over(partial(phases.measure, only), retry, options, drain)
+            summary.status = "done"
+        except BaseException as error:
+            is_drained = isinstance(error, (KeyboardInterrupt, Terminated))
+            summary.status = "interrupted" if is_drained else "failed"
+            raise
+        finally:
+            journal.write()
     return summary
 
 
-def _new_files(catalog: Catalog, pool: Pool) -> list[PoolFile]:
-    known = catalog.sources(["path", "size_bytes", "revision"])
-    keys = set(zip(*(known[name].to_pylist() for name in known.column_names), strict=True))
-    return [file for file in pool.files if file.key not in keys]
+def _files(catalog: Catalog, pool: Pool | None, retry: Retry | None) -> dict[str, list[PoolFile]]:
+    """What is to be ingested, by dataset."""
+    if pool is not None:
+        return {pool.dataset: owed_files(catalog, pool)}
+    return failed_files(catalog, retry) if retry is not None else {}
+
+
+def _pass_over(phase: Callable[[Retry | None], bool], retry: Retry | None, options: RunOptions, drain: Drain) -> None:
+    """Go over what is owed until nothing is left that failed for a reason that passes; a bit later each time.
+
+    The plan gives up on a clip after MAX_ATTEMPTS, so this ends.
+    """
+    pause_s = options.pass_pause_s
+    while phase(retry):
+        log.warning("some failed because storage or a server was out of reach; they are tried again in %.0f s", pause_s)
+        wake_at = time.monotonic() + pause_s
+        while time.monotonic() < wake_at:
+            drain.stop_if_requested()
+            time.sleep(min(1.0, pause_s))
+        retry, pause_s = None, pause_s + options.pass_pause_s
 
 
 def _open_summary(catalog: Catalog, funnel: FunnelPlan, pool_url: str | None) -> RunSummary:
@@ -85,10 +111,3 @@ def _open_summary(catalog: Catalog, funnel: FunnelPlan, pool_url: str | None) ->
             if p.missing or p.unavailable_columns
         },
     )
-
-
-def _write_summary(catalog: Catalog, summary: RunSummary) -> None:
-    try:
-        catalog.write_run(summary.run_id, asdict(summary))
-    except OSError as error:  # a full disk must not hide the error that is already on its way
-        log.error("cannot write the run summary: %s", error)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from catalogs.media import MediaLimits
-from curation.worker import Tally
+from curation.running.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,18 @@ class RunOptions:
     """How a run is executed; none of it changes numbers.
 
     Attributes:
-        workers: actors at once; 0 = one per CPU that Ray has.
+        workers: actors at once; 0 = what the cluster's nodes hold, looked at again while the run goes on.
         unit_clips: clips per unit of work: what is lost at most when a worker dies.
         max_failure_rate: share of failed clips or sources above which the run ends with exit code 3.
         ray_address: an existing cluster; "local" starts Ray here.
         limits: what one file may cost.
+        drain_s: SIGTERM or Ctrl-C gives workers so long to finish the clip in hand and commit.
+        node_wait_s: a cluster of which no node holds even one worker is given so long to grow.
+        memory_factor: a worker that outgrows its declared memory so many times is replaced.
+        straggler_s, straggler_factor: when nothing else is left, a unit that has taken at least so long, and so many
+            times what its clips usually take, is given to a second worker as well.
+        deaths_in_a_row: so many workers that die without one unit finished between them end the run.
+        pass_pause_s: pause before clips that failed for a passing reason are tried again; grows with each pass.
     """
 
     workers: int = 0
@@ -26,6 +33,18 @@ class RunOptions:
     max_failure_rate: float = 0.05
     ray_address: str = "local"
     limits: MediaLimits = MediaLimits()
+    drain_s: float = 30.0
+    node_wait_s: float = 600.0
+    memory_factor: float = 1.5
+    straggler_s: float = 60.0
+    straggler_factor: float = 3.0
+    deaths_in_a_row: int = 50
+    pass_pause_s: float = 30.0
+
+    @property
+    def is_local(self) -> bool:
+        """Whether Ray is started on this machine, for this run."""
+        return self.ray_address == "local"
 
 
 class Progress(Protocol):
@@ -50,12 +69,13 @@ class RunSummary:
     fingerprints: dict[str, str]
     started: str
     tool_version: str
-    status: str = "running"  #: running | done | interrupted | failed
-    seconds: float = 0.0
+    status: str = "running"  #: running | done | interrupted | failed; a driver that was killed leaves "running"
+    seconds: float = 0.0  #: since it started; a living driver writes it down twice a minute
     phases: dict[str, dict[str, Any]] = field(default_factory=dict)
     unavailable: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, phase: str, tally: Tally, seconds: float) -> None:
+        """What a phase has done so far."""
         self.phases[phase] = tally.as_json() | {"wall_seconds": round(seconds, 3)}
 
     @property

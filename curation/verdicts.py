@@ -6,13 +6,16 @@ Never stored, always computed: by SQL over what the catalog holds, under a polic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import duckdb
 
 from catalogs import schema
 from catalogs.catalog import Catalog
-from catalogs.query import connect, parts_dataset, register_sources, register_table
-from curation.decide import rule_sql, value_sql
+from catalogs.layout import Layout, StageKey
+from catalogs.query import connect, parts_dataset, register_sources
+from catalogs.views import TableViews, last_attempts
+from curation.decide import define_rules, rule_call, value_call
 from curation.resolve import FunnelPlan, StagePlan
 from stages.listing import STAGES
 
@@ -24,40 +27,51 @@ def open_views(catalog: Catalog, funnel: FunnelPlan) -> duckdb.DuckDBPyConnectio
     """
     connection = connect()
     register_sources(connection, catalog)
-    shards = [shard.name for shard in catalog.clip_shards(funnel.split.digest)]
-    register_table(connection, "clips", catalog.store, shards, schema.CLIPS, "clip_id")
-    failures = [name for plan in funnel.stages for name in catalog.failure_parts(plan.name, plan.digest)]
-    connection.register("failures", parts_dataset(catalog.store, failures, schema.FAILURES))
-    for name, stage in (STAGES | {plan.name: plan.stage for plan in funnel.stages}).items():
-        if name == "scene_split":
-            continue
-        plan = funnel.stage(name)
-        digests = [plan.digest] if plan else catalog.fingerprints(name)[:1]
-        parts = [part for digest in digests for part in catalog.measurement_parts(name, digest)]
-        register_table(connection, name, catalog.store, parts, schema.measurement_schema(stage.columns), "clip_id")
-    connection.execute(f"CREATE VIEW verdicts AS {verdict_sql(funnel)}")
+    stages = {stage.name: stage for stage in STAGES.values()} | {plan.name: plan.stage for plan in funnel.stages}
+    del stages["scene_split"]
+    tables = {
+        StageKey(name, digest): schema.measurement_schema(stage.columns)
+        for name, stage in stages.items()
+        for digest in _digests(catalog, funnel, name)
+    }
+    layout = Layout.read(catalog.store, funnel.split.digest, tables)
+    views = TableViews(connection, catalog.store, layout)
+    connection.execute(f"CREATE VIEW clips AS {views.clips(layout.shards)}")
+    for key, table in tables.items():
+        connection.execute(f'CREATE VIEW "{key.stage}" AS {views.measured(layout.shards, key, table)}')
+    for name in stages.keys() - {key.stage for key in tables}:
+        empty = schema.measurement_schema(stages[name].columns).empty_table()
+        connection.register(name, empty)
+    keys = [_key(plan) for plan in funnel.measuring]
+    split_failures = catalog.live_parts(f"failures/scene_split/fp={funnel.split.digest}")
+    connection.register("_split_failures", parts_dataset(catalog.store, split_failures, schema.FAILURES))
+    failures = [last_attempts("_split_failures"), *(views.failed(layout.shards, key) for key in keys)]
+    connection.execute(f"CREATE VIEW failures AS {' UNION ALL '.join(f'({sql})' for sql in failures)}")
+    connection.execute(f"CREATE VIEW _wide AS {views.wide(layout.shards, {key: tables[key] for key in keys})}")
+    define_rules(connection, [plan for plan in funnel.stages if plan.is_available])
+    connection.execute(f"CREATE VIEW verdicts AS {_verdict_sql(funnel)}")
     connection.execute(f"CREATE VIEW curated AS {_curated_sql(funnel)}")
     return connection
 
 
-def verdict_sql(funnel: FunnelPlan) -> str:
+def _key(plan: StagePlan) -> StageKey:
+    return StageKey(plan.name, plan.digest)
+
+
+def _digests(catalog: Catalog, funnel: FunnelPlan, stage: str) -> list[str]:
+    plan = funnel.stage(stage)
+    return [plan.digest] if plan else catalog.fingerprints(stage)[:1]
+
+
+def _verdict_sql(funnel: FunnelPlan) -> str:
     """One row per clip: clip_id, verdict (keep | drop | pending), drop_stage, drop_rule, drop_value, pending_stage."""
-    outcomes = [f"SELECT clip_id, {rule_sql(funnel.split)} AS rule, {value_sql(funnel.split)} AS value FROM clips"]
-    names = ["scene_split"]
-    for plan in funnel.measuring:
-        outcomes.append(_outcome_sql(plan))
-        names.append(plan.name)
-    indexes = range(len(outcomes))
-    ctes = ", ".join(f"o{i} AS ({sql})" for i, sql in enumerate(outcomes))
-    joins = " ".join(f"LEFT JOIN o{i} ON o{i}.clip_id = c.clip_id" for i in indexes)
-    # The first stage that is not passed settles it: not dealt with = pending, a rule = drop. SQL lists begin at 1.
-    stops = " ".join(f"WHEN o{i}.clip_id IS NULL OR o{i}.rule IS NOT NULL THEN {i + 1}" for i in indexes)
-    rules, values = ", ".join(f"o{i}.rule" for i in indexes), ", ".join(f"o{i}.value" for i in indexes)
+    rules = ", ".join(_rule(plan) for plan in funnel.stages)
+    values = ", ".join(_value(plan) for plan in funnel.stages)
     return f"""
-        WITH {ctes}, walked AS (
-            SELECT c.clip_id, CASE {stops} END AS stop, [{rules}][stop] AS rule, [{values}][stop] AS value,
-                   {names}[stop] AS stage
-            FROM clips c {joins}
+        WITH walked AS (
+            SELECT clip_id, {_stop(funnel)} AS stop, [{rules}][stop] AS rule, [{values}][stop] AS value,
+                   {[plan.name for plan in funnel.stages]}[stop] AS stage
+            FROM _wide
         )
         SELECT clip_id,
                CASE WHEN stop IS NULL THEN 'keep' WHEN rule IS NULL THEN 'pending' ELSE 'drop' END AS verdict,
@@ -68,31 +82,54 @@ def verdict_sql(funnel: FunnelPlan) -> str:
     """
 
 
-def _outcome_sql(plan: StagePlan) -> str:
-    """clip_id, rule (NULL = passed), value, for every clip that a stage has dealt with."""
+def _stop(funnel: FunnelPlan) -> str:
+    """SQL for the number (SQL lists begin at 1) of the first stage that a clip has not passed, null if none: a rule
+    failed there, or the stage has not dealt with the clip."""
+    cases = [
+        f"WHEN {_rule(plan)} IS NOT NULL OR NOT {_is_dealt_with(plan)} THEN {number}"
+        for number, plan in enumerate(funnel.stages, start=1)
+    ]
+    return f"CASE {' '.join(cases)} END"
+
+
+def _column(plan: StagePlan, name: str) -> str:
+    return name if plan.stage.key == "source_id" else _key(plan).column(name)
+
+
+def _is_dealt_with(plan: StagePlan) -> str:
+    if plan.stage.key == "source_id" or not plan.is_available:
+        return "true"
+    return f'("{_column(plan, "status")}" IS NOT NULL OR "{_column(plan, "error_code")}" IS NOT NULL)'
+
+
+def _rule(plan: StagePlan) -> str:
+    """SQL over ``_wide`` for the first failing rule of a stage, null if it is passed or has not dealt with the clip."""
     if not plan.is_available:
-        rule = "NULL::VARCHAR" if plan.policy.on_unavailable == "pass" else "'unavailable'"
-        missing = ", ".join(plan.missing)
-        return f"SELECT clip_id, {rule} AS rule, 'missing weights: {missing}' AS value FROM clips"
-    return (
-        f"SELECT clip_id, {rule_sql(plan)} AS rule, {value_sql(plan)} AS value FROM {plan.name} "
-        f"UNION ALL SELECT DISTINCT ON (id) id, 'failed', error_code || ': ' || detail FROM failures "
-        f"WHERE stage = '{plan.name}' AND id NOT IN (SELECT clip_id FROM {plan.name})"
-    )
+        return "NULL::VARCHAR" if plan.policy.on_unavailable == "pass" else "'unavailable'"
+    return _outcome(plan, rule_call(plan, partial(_column, plan)), "'failed'")
+
+
+def _value(plan: StagePlan) -> str:
+    if not plan.is_available:
+        return f"'missing weights: {', '.join(plan.missing)}'"
+    failed = f'"{_column(plan, "error_code")}" || \': \' || "{_column(plan, "detail")}"'
+    return _outcome(plan, value_call(plan, partial(_column, plan)), failed)
+
+
+def _outcome(plan: StagePlan, measured: str, failed: str) -> str:
+    if plan.stage.key == "source_id":
+        return measured
+    status, error = _column(plan, "status"), _column(plan, "error_code")
+    return f'CASE WHEN "{status}" IS NOT NULL THEN {measured} WHEN "{error}" IS NOT NULL THEN {failed} END'
 
 
 def _curated_sql(funnel: FunnelPlan) -> str:
     """The kept clips, wide: clip columns, then each stage's columns (status columns get the stage's name in front)."""
-    select, joins = ["c.*"], []
+    select = list(schema.CLIPS.names)
     for plan in funnel.measuring:
-        columns = [f'{plan.name}."{name}"' for name in plan.stage.columns.names]
-        columns.append(f"{plan.name}.status AS {plan.name}_status")
-        select += columns
-        joins.append(f"LEFT JOIN {plan.name} ON {plan.name}.clip_id = c.clip_id")
-    return (
-        f"SELECT {', '.join(select)} FROM clips c JOIN verdicts v ON v.clip_id = c.clip_id AND v.verdict = 'keep' "
-        + " ".join(joins)
-    )
+        select += [f'"{_column(plan, name)}" AS "{name}"' for name in plan.stage.columns.names]
+        select.append(f'"{_column(plan, "status")}" AS "{plan.name}_status"')
+    return f"SELECT {', '.join(select)} FROM _wide WHERE {_stop(funnel)} IS NULL"
 
 
 @dataclass(frozen=True)
@@ -113,18 +150,19 @@ class StageCount:
 def funnel_counts(connection: duckdb.DuckDBPyConnection, funnel: FunnelPlan) -> list[StageCount]:
     """The funnel table, stage by stage."""
     rows = connection.execute(
-        "SELECT v.drop_stage, v.drop_rule, v.pending_stage, count(*), sum(c.duration_s) / 3600 "
-        "FROM verdicts v JOIN clips c USING (clip_id) GROUP BY ALL"
+        f"SELECT {[plan.name for plan in funnel.stages]}[stop], rule, clips, hours FROM ("
+        f"SELECT {_stop(funnel)} AS stop, [{', '.join(_rule(plan) for plan in funnel.stages)}][stop] AS rule, "
+        "count(*) AS clips, sum(duration_s) / 3600 AS hours FROM _wide GROUP BY ALL)"
     ).fetchall()
     counts = []
-    alive = sum(row[3] for row in rows)
-    hours = sum(row[4] for row in rows)
+    alive = sum(clips for _, _, clips, _ in rows)
+    hours = sum(hours for _, _, _, hours in rows)
     for plan in funnel.stages:
         name = plan.name
-        here = [row for row in rows if name in (row[0], row[2])]
-        dropped = {rule: n for stage, rule, _, n, _ in here if stage == name}
-        pending = sum(n for _, _, at, n, _ in here if at == name)
-        gone, gone_hours = sum(row[3] for row in here), sum(row[4] for row in here)
+        here = [(rule, clips, time) for stage, rule, clips, time in rows if stage == name]
+        dropped = {rule: clips for rule, clips, _ in here if rule is not None}
+        pending = sum(clips for rule, clips, _ in here if rule is None)
+        gone, gone_hours = sum(clips for _, clips, _ in here), sum(time for _, _, time in here)
         counts.append(
             StageCount(
                 stage=name,
@@ -155,6 +193,6 @@ def _unavailable(connection: duckdb.DuckDBPyConnection, plan: StagePlan, clips_i
 def failure_counts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int]]:
     """(stage, error_code, rows), sources included."""
     return connection.execute(
-        "SELECT stage, error_code, count(DISTINCT id) FROM failures GROUP BY ALL "
+        "SELECT stage, error_code, count(*) FROM failures GROUP BY ALL "
         "UNION ALL SELECT 'ingest', error_code, count(*) FROM sources WHERE status = 'failed' GROUP BY ALL ORDER BY ALL"
     ).fetchall()

@@ -10,14 +10,17 @@ import posixpath
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from urllib.parse import urlsplit
 
 import fsspec
 import pyarrow as pa
 
 from catalogs import schema
 from catalogs.errors import ClipError, ErrorCode, UserError
+from catalogs.filesystems import first_contact, is_object_store, open_filesystem, open_ranged, revision_of
 from catalogs.ids import SPARSE_OVER_BYTES, source_id
 from catalogs.media import MediaLimits, probe
+from catalogs.storage_errors import as_storage_error, describe
 
 #: What lies beside videos in real pools. Everything else is tried, whatever its name says.
 NOT_VIDEO = frozenset(
@@ -61,17 +64,19 @@ def list_pool(url: str, dataset: str | None = None) -> Pool:
         dataset: default is the last element of the url.
 
     Raises:
-        UserError: the pool does not exist, cannot be read, or holds no candidate file.
+        UserError: the pool does not exist, cannot be read or reached, or holds no candidate file.
     """
+    filesystem, root = open_filesystem(url)
     try:
-        filesystem, root = fsspec.core.url_to_fs(url)
-        if not filesystem.exists(root):
-            raise UserError(f"pool {url} does not exist")
-        entries = filesystem.find(root, detail=True) if filesystem.isdir(root) else {root: filesystem.info(root)}
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"cannot list pool {url}: {error}") from error
+        is_file = first_contact(url, lambda: _is_file(filesystem, root))
+        with as_storage_error(url):
+            entries = {root: filesystem.info(root)} if is_file else filesystem.find(root, detail=True)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"pool {url} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot list pool {describe(error, url)}") from error
     found = [
-        PoolFile(_full_path(filesystem, path), int(info["size"] or 0), _revision(info))
+        PoolFile(_full_path(filesystem, path, url, root), int(info["size"] or 0), revision_of(info))
         for path, info in entries.items()
         if info["type"] == "file" and _may_be_video(path, root)
     ]
@@ -86,23 +91,27 @@ def _may_be_video(path: str, root: str) -> bool:
     return not hidden and posixpath.splitext(path)[1].lower() not in NOT_VIDEO
 
 
-def _full_path(filesystem: fsspec.AbstractFileSystem, path: str) -> str:
+def _is_file(filesystem: fsspec.AbstractFileSystem, root: str) -> bool:
+    if is_object_store(filesystem):
+        # One listing request that finds nothing: its refusal has a reason, which that of a HEAD request has not.
+        filesystem.find(root, prefix=".no-such-file")
+    return filesystem.info(root)["type"] == "file"
+
+
+def _full_path(filesystem: fsspec.AbstractFileSystem, path: str, url: str, root: str) -> str:
     protocol = filesystem.protocol if isinstance(filesystem.protocol, str) else filesystem.protocol[0]
-    return path if protocol in ("file", "local") else f"{protocol}://{path}"
-
-
-def _revision(info: dict[str, object]) -> str:
-    for key in ("ETag", "etag", "mtime", "LastModified", "created"):
-        if info.get(key):
-            return str(info[key])
-    return ""
+    if protocol in ("file", "local"):
+        return path
+    if urlsplit(url).netloc not in root:  # a host or account (sftp, abfs), which the filesystem's own paths leave out
+        return url.rstrip("/") + path[len(root) :]
+    return f"{protocol}://{path}"
 
 
 def ingest_file(file: PoolFile, dataset: str, limits: MediaLimits, sparse_over_bytes: int = SPARSE_OVER_BYTES) -> dict:
     """One row of catalogs.schema.SOURCES. A file that cannot be used is a row with status ``failed`` and a code."""
     row = _listed(file, dataset)
     try:
-        with fsspec.open(file.path, "rb") as handle:
+        with as_storage_error(file.path), open_ranged(file.path) as handle:
             row["source_id"] = source_id(handle, file.size_bytes, sparse_over_bytes)
         row |= asdict(probe(file.path, file.size_bytes, limits))
         row["supplied_caption"] = _caption_beside(file.path)
@@ -111,7 +120,7 @@ def ingest_file(file: PoolFile, dataset: str, limits: MediaLimits, sparse_over_b
     except FileNotFoundError:
         row |= _failed(ClipError(ErrorCode.NOT_FOUND, "gone since it was listed"))
     except OSError as error:
-        row |= _failed(ClipError(ErrorCode.UNREADABLE, str(error)))
+        row |= _failed(ClipError(ErrorCode.UNREADABLE, describe(error, file.path)))
     return row
 
 
@@ -138,10 +147,12 @@ def _failed(error: ClipError) -> dict:
 def _caption_beside(path: str) -> str | None:
     beside = posixpath.splitext(path)[0] + ".txt"
     try:
-        with fsspec.open(beside, "rb") as handle:
-            return handle.read(_CAPTION_CHARACTERS).decode("utf-8", "replace").strip() or None
+        filesystem, path = open_filesystem(beside)
+        with as_storage_error(beside):
+            text = filesystem.cat_file(path, start=0, end=_CAPTION_CHARACTERS)
     except OSError:
         return None
+    return text.decode("utf-8", "replace").strip() or None
 
 
 def sources_table(rows: Iterable[dict]) -> pa.Table:

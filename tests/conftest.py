@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.s3_server import s3, s3_server
+
+__all__ = ["s3", "s3_server"]
+
 
 @pytest.fixture(scope="session")
 def media() -> Path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from catalogs.errors import ClipError, ErrorCode
@@ -64,15 +67,19 @@ class ClipMedia:
     """Lazy, cached access to one clip. Times it returns are seconds since the clip's first frame.
 
     The first request for pictures decodes the span once and keeps what both views need; ``dense=False`` says that no
-    stage of this job will ask for the dense view, which saves the memory.
+    stage of this job will ask for the dense view, which saves the memory, and of a remote source the whole copy.
 
     Memory: at most ``sample_max * sample_max_pixels * 3`` + ``dense_fps * dense_max_s * dense_max_pixels * 3`` bytes.
+
+    Attributes:
+        decode_seconds: wall-clock time spent so far in opening the source and decoding pictures and sound.
     """
 
     span: ClipSpan
     config: MediaConfig = MediaConfig()
     limits: MediaLimits = MediaLimits()
     dense_wanted: bool = True
+    decode_seconds: float = field(default=0.0, init=False)
     _memo: dict[Hashable, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -97,7 +104,7 @@ class ClipMedia:
     @cached_property
     def sound(self) -> Sound | None:
         """The first sound track at its native rate and channels; None if the file has none."""
-        with open_media(self.span.path, self.limits) as container:
+        with self._opened() as container:
             return read_sound(container, self.span.start_s, self.span.end_s, Deadline(self.limits))
 
     @cached_property
@@ -114,10 +121,19 @@ class ClipMedia:
             self._memo[key] = compute()
         return self._memo[key]  # type: ignore[return-value]
 
+    @contextmanager
+    def _opened(self) -> Iterator[InputContainer]:
+        began = time.monotonic()
+        try:
+            with open_media(self.span.path, self.limits, self.dense_wanted) as container:
+                yield container
+        finally:
+            self.decode_seconds += time.monotonic() - began
+
     @cached_property
     def _pictures(self) -> tuple[Frames, Frames | None]:
         span = self.span
-        with open_media(span.path, self.limits) as container:
+        with self._opened() as container:
             reader = PictureReader(container, Deadline(self.limits), span.start_pts, span.end_pts)
             sparse = _View(sample_times(self.duration_s, self.config), self.config.sample_max_pixels)
             dense = _View(dense_times(self.duration_s, self.config), self.config.dense_max_pixels)

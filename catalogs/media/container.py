@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 import av.logging
-import fsspec
 from av.container import InputContainer
 
 from catalogs.errors import ClipError, ErrorCode
+from catalogs.media.cache import SourceCache, default_folder
+from catalogs.media.remote_file import RemoteFile
 
 # Real containers only: no playlists (hls, concat, dash), image sequences or devices, which open other files.
 DEMUXERS = (
@@ -29,11 +30,13 @@ class MediaLimits:
         max_seconds: wall-clock time for opening and decoding one clip or source.
         max_pixels: stored picture size; larger is refused before a frame is decoded (8K UHD fits).
         open_timeout_s: time for reading the header.
+        cache_bytes: disk space on this machine for copies of remote sources (jobs with dense stages); 0 = none.
     """
 
     max_seconds: float = 600.0
     max_pixels: int = 7680 * 4320
     open_timeout_s: float = 30.0
+    cache_bytes: int = 20_000_000_000
 
 
 class Deadline:
@@ -50,39 +53,42 @@ class Deadline:
 
 
 @contextmanager
-def open_media(path: str, limits: MediaLimits) -> Iterator[InputContainer]:
+def open_media(path: str, limits: MediaLimits, whole: bool = False) -> Iterator[InputContainer]:
     """Open ``path`` (a local path or any fsspec URL) for reading.
 
     Local files go to ffmpeg by name (``file:`` in front, so that a name with ``%``, ``:`` or a leading dash is only
-    a name); everything else through an fsspec file object, which leaves ffmpeg no protocol at all.
+    a name); everything else through a file object, which leaves ffmpeg no protocol at all.
+
+    Args:
+        whole: most of the file is going to be read, maybe more than once: a remote one may be copied into the local
+            cache. Otherwise only the ranges that are read are fetched.
 
     Raises:
-        ClipError: empty_file, not_media, not_found, unreadable, too_large.
+        ClipError: empty_file, not_media, not_found, unreadable, too_large; while or after it was read, if it is
+            remote: not_found, changed, unreadable.
     """
     av.logging.restore_default_callback()  # PyAV's own callback can deadlock inside workers
     av.logging.set_libav_level(av.logging.PANIC)  # what goes wrong comes back as codes, not as stderr noise
-    filesystem, _, (name,) = fsspec.get_fs_token_paths(path) if "://" in path else (None, None, (path,))
-    try:
-        handle = filesystem.open(name, "rb") if filesystem is not None else None
-    except FileNotFoundError as error:
-        raise ClipError(ErrorCode.NOT_FOUND, f"{path} is not there any more") from error
-    except OSError as error:
-        raise ClipError(ErrorCode.UNREADABLE, f"{path}: {error}") from error
-    try:
-        container = _open(path, handle, limits)
-        with container:
-            _check_size(container, limits)
+    if "://" not in path:
+        with _open(path, f"file:{path}", "file", limits) as container:
             yield container
-    finally:
-        if handle is not None:
-            handle.close()
+        return
+    remote = RemoteFile(path, SourceCache(default_folder(), limits.cache_bytes, limits.max_seconds) if whole else None)
+    with closing(remote):
+        try:
+            with _open(path, remote, "", limits) as container:
+                yield container
+        except Exception:
+            remote.check()  # a file that could not be read is not a broken one
+            raise
+        remote.check()
 
 
-def _open(path: str, handle: object, limits: MediaLimits) -> InputContainer:
-    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file" if handle is None else ""}
-    target = f"file:{path}" if handle is None else handle
+@contextmanager
+def _open(path: str, target: str | RemoteFile, protocols: str, limits: MediaLimits) -> Iterator[InputContainer]:
+    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": protocols}
     try:
-        return av.open(target, "r", container_options=options, timeout=(limits.open_timeout_s, None))
+        container = av.open(target, "r", container_options=options, timeout=(limits.open_timeout_s, None))
     except av.error.FileNotFoundError as error:
         raise ClipError(ErrorCode.NOT_FOUND, f"{path} is not there any more") from error
     except (av.error.PermissionError, av.error.IsADirectoryError) as error:
@@ -90,6 +96,9 @@ def _open(path: str, handle: object, limits: MediaLimits) -> InputContainer:
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ClipError(ErrorCode.NOT_MEDIA, f"no allowed container format recognised ({reason})") from error
+    with container:
+        _check_size(container, limits)
+        yield container
 
 
 def seconds(pts: int | None, time_base: Fraction | None) -> float:

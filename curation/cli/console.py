@@ -15,6 +15,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from curation import logs
+
+log = logging.getLogger(__name__)
+
 Row = Sequence["str | Text"]
 
 PIPE_WIDTH = 1000  # nothing is wrapped or cut for a reader that is a program
@@ -120,8 +124,23 @@ def _text(cell: str | Text) -> Text:
     return cell.copy() if isinstance(cell, Text) else Text(cell)
 
 
+def notice(text: str, level: int = logging.INFO) -> None:
+    """A line about the work itself, on standard error: a log record where the log is made of JSON lines."""
+    if logs.writes_json():
+        log.log(level, text)
+    else:
+        line(text, err)
+
+
 def show_warnings() -> None:
-    """Send log records of warnings and worse to the terminal, in step with progress bars."""
+    """Send log records of warnings and worse to the terminal, in step with progress bars; or all as JSON lines.
+
+    Raises:
+        UserError: the environment asks for lines of another kind.
+    """
+    if logs.log_format() == "json":
+        logs.write_logs("json")
+        return
     handler: logging.Handler
     if err.is_terminal:
         handler = RichHandler(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from typing import Any
 import typer
 
 from catalogs.errors import UserError
+from catalogs.storage_errors import StorageError
 from curation.cli import console
+from curation.running.drain import Terminated
 
 #: The machine's trouble rather than a bug: (full, read-only, not allowed) -> one line.
 STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
@@ -25,12 +28,12 @@ def guarded(commands: typer.Typer, prog: str, args: Sequence[str] | None = None)
         prog: what it is called in its own help.
         args: the command line; ``sys.argv`` by default.
     """
-    console.show_warnings()
     root: Any = typer.main.get_command(commands)
     invoke = root.invoke
 
     def invoke_guarded(context: Any) -> Any:  # inside typer, which would swallow KeyboardInterrupt without a word
         with _one_line_errors():
+            console.show_warnings()
             return invoke(context)
 
     root.invoke = invoke_guarded
@@ -45,6 +48,10 @@ def _one_line_errors() -> Iterator[None]:
         raise _end(str(error), 2) from error
     except KeyboardInterrupt as interrupt:
         raise _end("interrupted; the same command goes on where it stopped", 130) from interrupt
+    except Terminated as terminated:
+        raise _end("terminated; the same command goes on where it stopped", 143) from terminated
+    except StorageError as error:
+        raise _end(str(error), 2) from error
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
@@ -52,7 +59,7 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _end(message: str, code: int) -> typer.Exit:
-    console.line(f"funnel: {message}", console.err)
+    console.notice(f"funnel: {message}", logging.ERROR)
     return typer.Exit(code)
 
 

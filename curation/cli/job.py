@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import typer
 
 from catalogs.catalog import Catalog
+from curation import logs
 from curation.cli import console
 from curation.cli.progress import PlainProgress, TerminalProgress
+from curation.plan import Retry
 from curation.resolve import FunnelPlan
 from curation.run import run_funnel
 from curation.summary import RunOptions, RunSummary
 from stages.ingest import Pool
+from stages.weights import licences
 
 _BUDGET_EXIT = 3
 
@@ -25,6 +30,7 @@ def execute(
     *,
     pool: Pool | None = None,
     only: frozenset[str] | None = None,
+    retry: Retry | None = None,
 ) -> RunSummary:
     """Run with progress; what is missing is said first, what went wrong inside scorers last."""
     for plan in funnel.stages:
@@ -33,8 +39,11 @@ def execute(
         elif plan.unavailable_columns:
             missing = ", ".join(sorted(set(plan.unavailable_columns.values())))
             _warn(f"{plan.name}: {', '.join(plan.unavailable_columns)} unavailable without weights {missing}")
-    progress = TerminalProgress(console.err) if console.err.is_terminal else PlainProgress(console.err)
-    summary = run_funnel(catalog, funnel, options, progress, pool=pool, only=only)
+    for notice in licences.notices(plan.backend for plan in funnel.stages if only is None or plan.name in only):
+        console.notice(f"funnel: {notice}", logging.INFO)
+    plain = logs.writes_json() or not console.err.is_terminal
+    progress = PlainProgress() if plain else TerminalProgress(console.err)
+    summary = run_funnel(catalog, funnel, options, progress, pool=pool, only=only, retry=retry)
     if summary.bugs:
         _warn(f"unexpected errors inside scorers (failure code 'internal'); the first:\n{summary.bugs[0]}")
     return summary
@@ -49,4 +58,4 @@ def end_with_budget(summary: RunSummary, max_failure_rate: float) -> None:
 
 
 def _warn(text: str) -> None:
-    console.line(f"funnel: {text}", console.err)
+    console.notice(f"funnel: {text}", logging.WARNING)

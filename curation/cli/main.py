@@ -1,7 +1,8 @@
 """``funnel``: puts the commands together and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 a bug (with its traceback) or a broken installation (doctor), 2 the caller's mistake, 130 Ctrl-C;
-commands add 3 (failure budget passed) and 4 (gate not passed).
+Exit codes: 0 done, 1 a bug (with its traceback) or a broken installation (doctor), 2 the caller's mistake or a catalog
+in which something does not hold (verify), 130 Ctrl-C, 143 SIGTERM; commands add 3 (failure budget passed) and 4 (gate
+not passed).
 """
 
 from __future__ import annotations
@@ -11,7 +12,29 @@ from typing import Annotated
 
 import typer
 
-from curation.cli import console, demo, doctor, explain, models, query, run, status
+from curation.cli import (
+    accept,
+    annotate,
+    calibrate,
+    compact,
+    console,
+    demo,
+    doctor,
+    explain,
+    gc,
+    labels,
+    lots,
+    models,
+    query,
+    report,
+    retry,
+    run,
+    runs,
+    sample,
+    snapshot,
+    status,
+    verify,
+)
 from curation.cli.guard import guarded
 
 
@@ -41,11 +64,24 @@ def funnel(
 
 
 app.command("run")(run.run)
+app.command("retry")(retry.retry)
 app.command("status")(status.status)
+app.command("runs")(runs.runs)
 app.command("query")(query.query)
 app.command("explain")(explain.explain)
+app.command("compact")(compact.compact)
+app.command("verify")(verify.verify)
+app.command("gc")(gc.gc)
+app.command("sample")(sample.sample)
+app.command("annotate")(annotate.annotate)
+app.command("lots")(lots.lots)
+app.command("accept")(accept.accept)
+app.command("calibrate")(calibrate.calibrate)
+app.command("report")(report.report)
+app.command("snapshot")(snapshot.snapshot)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
+app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="models")
 
 

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from curation.worker import Tally
+from curation.cli import console
+from curation.logs import about
+from curation.running.tally import Tally
 
 _EVERY_S = 10.0
 _ITEMS = {"ingest": "files", "scene_split": "sources", "measure": "clips"}
@@ -17,7 +19,7 @@ _ITEMS = {"ingest": "files", "scene_split": "sources", "measure": "clips"}
 class TerminalProgress:
     """One bar per phase."""
 
-    def __init__(self, console: Console):
+    def __init__(self, terminal: Console):
         self._bars = Bars(
             TextColumn("{task.description:<12}"),
             BarColumn(bar_width=28),
@@ -25,7 +27,7 @@ class TerminalProgress:
             TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=console,
+            console=terminal,
         )
         self._tasks: dict[str, tuple] = {}
 
@@ -45,16 +47,11 @@ class TerminalProgress:
 class PlainProgress:
     """One line when a phase begins and ends, and every ten seconds between."""
 
-    def __init__(self, console: Console):
-        self._console = console
-        self._total: int | None = None
-        self._done = 0
-
     def begin(self, phase: str, total: int | None) -> None:
         self._total, self._done, self._sum = total, 0, Tally()
         self._began = self._said = time.monotonic()
         amount = f"{total} {_ITEMS.get(phase, 'items')}" if total is not None else _ITEMS.get(phase, "items")
-        self._console.print(f"{phase}: {amount}", highlight=False)
+        console.notice(f"{phase}: {amount}")
 
     def advance(self, phase: str, items: int, tally: Tally) -> None:
         self._done += items
@@ -68,7 +65,8 @@ class PlainProgress:
 
     def _say(self, phase: str) -> None:
         of = f"/{self._total}" if self._total is not None else ""
-        self._console.print(f"{phase}: {self._done}{of} {_facts(self._sum, self._began)}", highlight=False)
+        with about(phase=phase, done=self._done, failed=self._sum.failures, video_seconds=self._sum.clip_seconds):
+            console.notice(f"{phase}: {self._done}{of} {_facts(self._sum, self._began)}")
 
 
 def _facts(tally: Tally, began: float) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import logging
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curation.cli import console
+from curation.cli.accept import GATE_EXIT
+
+if TYPE_CHECKING:
+    from catalogs.catalog import Catalog
+    from curation.resolve import FunnelPlan
 
 
 def run(
@@ -15,10 +21,16 @@ def run(
     policy: Annotated[str, typer.Option(help="YAML file, or a shipped policy: lite, reference, measure_all.")] = "lite",
     profile: Annotated[str | None, typer.Option(help="Models to use (lite, reference); default: the policy's.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Name for the dataset column; default: the pool's name.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = one per CPU.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = as many as the cluster holds.")] = 0,
     unit_clips: Annotated[int, typer.Option(min=1, help="Clips per unit of work.")] = 256,
     max_failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit 3 above this share of failures.")] = 0.05,
     ray_address: Annotated[str, typer.Option(help="Ray cluster to use; 'local' starts Ray here.")] = "local",
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="Time to finish clips in hand after SIGTERM, Ctrl-C.")
+    ] = 30,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Exit 4 unless every stage that decides has passed its gate (funnel accept).")
+    ] = False,
 ) -> None:
     """Run the whole funnel on POOL: catalogue, split, measure, decide.
 
@@ -35,7 +47,7 @@ def run(
     funnel = resolve(load_policy(policy, profile))  # type: ignore[arg-type]
     listed = list_pool(pool, dataset)  # a wrong pool is said before a catalog folder is made
     opened = Catalog.open_or_create(catalog)
-    options = RunOptions(workers, unit_clips, max_failure_rate, ray_address)
+    options = RunOptions(workers, unit_clips, max_failure_rate, ray_address, drain_s=drain_seconds)
     summary = execute(opened, funnel, options, pool=listed)
     if not summary.worked:
         console.line("Nothing to do: everything in this pool is measured already. The verdicts:\n")
@@ -44,3 +56,14 @@ def run(
         f"\nWhy a clip was dropped: funnel explain {catalog} CLIP_ID. The kept ones: table `curated` of funnel query."
     )
     end_with_budget(summary, max_failure_rate)
+    if gate:
+        _end_with_gates(opened, funnel)
+
+
+def _end_with_gates(catalog: Catalog, funnel: FunnelPlan) -> None:
+    from curation.annotation.gates import missing_gates
+
+    if lines := missing_gates(catalog, funnel):
+        for line in lines:
+            console.notice(f"funnel: {line}", logging.WARNING)
+        raise typer.Exit(GATE_EXIT)

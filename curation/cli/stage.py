@@ -25,14 +25,17 @@ def stage_main(stage: str) -> None:
         policy: Annotated[str, typer.Option(help="YAML file or shipped policy.")] = "lite",
         profile: Annotated[str | None, typer.Option(help="lite or reference; default: the policy's.")] = None,
         stages: Annotated[str, typer.Option(help="Comma-separated stages to fuse into this job.")] = stage,
-        workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = one per CPU.")] = 0,
+        workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = as many as the cluster holds.")] = 0,
         unit_clips: Annotated[int, typer.Option(min=1, help="Clips per unit of work.")] = 256,
         max_failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit 3 above this share.")] = 0.05,
         ray_address: Annotated[str, typer.Option(help="Cluster; default: the one of this Ray job, else local.")] = "",
+        drain_seconds: Annotated[float, typer.Option(min=0, help="Time to finish clips in hand after SIGTERM.")] = 30,
     ) -> None:
         funnel = resolve(load_policy(policy, profile))  # type: ignore[arg-type]
         only = _named_stages(stages, funnel)
-        options = RunOptions(workers, unit_clips, max_failure_rate, ray_address or _job_address())
+        options = RunOptions(
+            workers, unit_clips, max_failure_rate, ray_address or _job_address(), drain_s=drain_seconds
+        )
         summary = execute(Catalog.open(catalog), funnel, options, only=only)
         done = "nothing was owed" if not summary.worked else f"{summary.status} in {summary.seconds:.0f} s"
         console.line(f"run {summary.run_id}: {done}")

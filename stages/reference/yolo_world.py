@@ -102,9 +102,7 @@ def load(path: Path) -> YOLOWorld:
     _require_safe_load()
     try:
         model = YOLOWorld(str(path))
-    except (
-        Exception
-    ) as error:  # a TypeError for damage and foreign classes, but also whatever the content leads to
+    except Exception as error:  # a TypeError for damage and foreign classes, but also whatever the content leads to
         raise UserError(f"weights {path.name} are refused: {' '.join(str(error).split())}") from error
     world = model.model
     if not isinstance(world, WorldModel):

@@ -19,11 +19,11 @@ def test_open_says_that_there_is_no_catalog(tmp_path: Path) -> None:
         Catalog.open(str(tmp_path / "nothing"))
 
 
-def test_another_format_version_is_refused(tmp_path: Path) -> None:
+def test_a_catalog_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     Catalog.open_or_create(str(tmp_path / "cat"))
     about = tmp_path / "cat" / "catalog.json"
     about.write_text(json.dumps(json.loads(about.read_text()) | {"format_version": 99}))
-    with pytest.raises(UserError, match="format version 99"):
+    with pytest.raises(UserError, match=r"newer release \(format version 99.*upgrade portrait-funnel"):
         Catalog.open(str(tmp_path / "cat"))
 
 

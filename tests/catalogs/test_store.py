@@ -1,10 +1,13 @@
 import os
 import threading
+import time
 from pathlib import Path
+from typing import ClassVar
 
 import fsspec
 import pyarrow as pa
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from catalogs.errors import UserError
 from catalogs.store import Store
@@ -27,6 +30,54 @@ def test_what_is_written_is_read_back_and_listed(store: Store) -> None:
     assert store.find("t") == ["t/part-1.parquet"]
     assert store.find("runs", ".json") == ["runs/1.json"]
     assert store.find("nothing") == []
+
+
+def test_files_that_begin_alike(store: Store) -> None:
+    for name in ("part-[a]-1.x", "part-[a]-1.y", "part-[a]-12.x", "deep/part-[a]-1.z"):
+        store.write_bytes(f"m/{name}.parquet", b"1")
+    assert store.find_prefix("m/part-[a]-1.") == ["m/part-[a]-1.x.parquet", "m/part-[a]-1.y.parquet"]
+    assert store.find_prefix("none/part") == []
+    assert store.exists("m/part-[a]-1.x.parquet")
+    assert not store.exists("m/part-[a]-1")
+
+
+def test_what_a_file_is_and_that_many_can_be_removed(store: Store) -> None:
+    assert store.is_empty()
+    for number in range(3):
+        store.write_bytes(f"m/{number}.parquet", b"12")
+    assert not store.is_empty()
+    info = store.info("m/0.parquet")
+    assert (info.name, info.size_bytes) == ("m/0.parquet", 2)
+    assert abs(info.modified.timestamp() - time.time()) < 60
+    store.remove_many(["m/0.parquet", "m/1.parquet", "m/gone_already.parquet"])
+    assert store.find("m") == ["m/2.parquet"]
+    with pytest.raises(FileNotFoundError):
+        store.info("m/0.parquet")
+
+
+class RenamingFileSystem(MemoryFileSystem):
+    """A remote filesystem that is no object store: what is written is seen while it is written."""
+
+    protocol = "renaming"
+    seen: ClassVar[list[str]] = []
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: object) -> None:
+        super().pipe_file(path, value)
+        self.seen.append(path)
+        if value == b"fails":
+            raise OSError("the line went dead")
+
+
+def test_other_remote_filesystems_write_aside_and_rename(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("renaming", RenamingFileSystem, clobber=True)
+    RenamingFileSystem.store.clear()
+    store = Store("renaming://cat")
+    store.write_bytes("t/x.parquet", b"old")
+    assert all("/." in path for path in RenamingFileSystem.seen)
+    with pytest.raises(OSError, match="went dead"):
+        store.write_bytes("t/x.parquet", b"fails")
+    assert store.read_bytes("t/x.parquet") == b"old"
+    assert store.fs.find(store.root) == [store.path("t/x.parquet")]
 
 
 def test_a_write_that_fails_midway_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from catalogs.media import ClipMedia, MediaConfig, MediaLimits
 from catalogs.schema import column
 from curation.policy import Policy, Rule, StagePolicy
 from curation.resolve import FunnelPlan, resolve
+from curation.running.tally import Tally
 from stages.base import Backend, Measurement, Stage, StageConfig
 
 
@@ -50,6 +51,10 @@ class FakeSplitter:
         stem = Path(path).stem.split("_")[0]
         if stem == "bad":
             raise ClipError(ErrorCode.CORRUPT, "made to fail")
+        if "_stuck" in path:
+            time.sleep(3600)
+        if "_late" in path and not Path(path).with_name("arrived").exists():
+            raise ClipError(ErrorCode.UNREADABLE, "made to wait")
         return Split([Span(10 * i, 10 * (i + 1)) for i in range(int(stem))])
 
 
@@ -70,15 +75,25 @@ class FakeScorer:
         self._note(clip)
         path = clip.span.path
         index = round(clip.span.start_s)
-        if "_boom" in path and index == 1:
+        if "_boom" in path and index == 1 and not os.environ.get("FAKE_MENDED"):
             raise RuntimeError("made to break")
         if "_die" in path and index == 1:
             os._exit(9)
         if "_hang" in path and index == 1:
             time.sleep(3600)
+        if "_slow" in path:
+            time.sleep(0.2)
+        if "_away" in path and index == 1 and self._calls(clip) < 3:
+            raise ClipError(ErrorCode.UNREACHABLE, "made to be away twice")
+        if "_offline" in path:
+            raise ClipError(ErrorCode.UNREACHABLE, "made to be away for good")
         if "_none" in path:
             return Number(status="not_applicable", status_detail="nothing there")
         return Number(number=index * self._factor)
+
+    def _calls(self, clip: ClipMedia) -> int:
+        """How often this scorer has looked at the clip, this time included."""
+        return len(list(Path(os.environ["FAKE_CALLS"]).glob(f"{type(self).__name__}-{clip.span.clip_id}-*")))
 
     def _note(self, clip: ClipMedia) -> None:
         """Leave a trace of each call, so that a test can count what was measured."""
@@ -129,3 +144,11 @@ def fake_funnel(
         StagePolicy(fake_stage("second", "SecondScorer"), rules(second, ("number",)), FakeConfig()),
     )
     return resolve(Policy("fake", "lite", MediaConfig(), stages, "stages: []"))
+
+
+class Silent:
+    """Progress that nobody looks at."""
+
+    def begin(self, phase: str, total: int | None) -> None: ...
+    def advance(self, phase: str, items: int, tally: Tally) -> None: ...
+    def end(self, phase: str) -> None: ...

@@ -17,10 +17,10 @@ from curation.policy import parse_policy
 from curation.resolve import resolve
 from curation.run import run_funnel
 from curation.summary import RunOptions
-from curation.worker import Tally
 from stages.base import Resources
 from stages.captions.structure import StructuralCaption, Subject
 from stages.ingest import list_pool
+from tests.curation.fakes import Silent
 from tests.photo_clips import coffee
 from tests.stages.chat_server import chat_server, saying
 from tests.written_media import write_video
@@ -29,12 +29,6 @@ pytest.importorskip("httpx")
 
 POLICY = "profile: reference\nstages:\n  - stage: caption\n    config: {{endpoint: '{}', model: sky, {}}}\n"
 CAPTION = StructuralCaption(subjects=(Subject("Human", "Man", "A man", is_main_subject=True),), environment="A wall")
-
-
-class Silent:
-    def begin(self, phase: str, total: int | None) -> None: ...
-    def advance(self, phase: str, items: int, tally: Tally) -> None: ...
-    def end(self, phase: str) -> None: ...
 
 
 @pytest.fixture(autouse=True)

@@ -22,11 +22,11 @@ from curation.resolve import FunnelPlan, resolve
 from curation.run import run_funnel
 from curation.summary import RunOptions, RunSummary
 from curation.verdicts import open_views
-from curation.worker import Tally
 from stages.captions.structure import StructuralCaption, Subject
 from stages.ingest import list_pool
 from stages.listing import STAGES
 from stages.weights import registry
+from tests.curation.fakes import Silent
 from tests.stages.chat_server import ChatServerDouble, chat_server, saying
 
 NEEDED = ("ultralytics", "insightface", "rtmlib", "onnx", "whisper", "demucs", "transformers", "httpx")
@@ -47,12 +47,6 @@ PICTURES_AND_SOUND = """
   - {stage: sync, config: {device: cpu}}
 """
 LITE = "name: small\nstages: [person_count, face_count, head_body, language, speakers, sync, video_quality, caption]"
-
-
-class Silent:
-    def begin(self, phase: str, total: int | None) -> None: ...
-    def advance(self, phase: str, items: int, tally: Tally) -> None: ...
-    def end(self, phase: str) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from catalogs.errors import UserError
-from curation import cluster
-from curation.cluster import Places, fused_resources
 from curation.policy import parse_policy
 from curation.resolve import FunnelPlan, StagePlan
+from curation.running import cluster
+from curation.running.cluster import Places, fused_resources
 from stages import device
 from stages.base import Backend, Resources, fingerprint
 from stages.device import CPU, CUDA, DeviceConfig

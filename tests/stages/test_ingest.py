@@ -2,10 +2,12 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from catalogs.errors import UserError
 from catalogs.media import MediaLimits
 from stages.ingest import ingest_file, list_pool, sources_table
+from tests.s3_server import S3, fresh_clients
 from tests.written_media import grey_ramp, write_video
 
 
@@ -77,3 +79,72 @@ def test_a_pool_on_another_filesystem(tmp_path: Path) -> None:
     row = ingest_file(listed, "d", MediaLimits())
     assert (row["status"], row["width"]) == ("ok", 96)
     assert listed.path.startswith("memory://")
+
+
+class HostedFileSystem(MemoryFileSystem):
+    """A filesystem whose own paths do not name the host, as those of sftp."""
+
+    protocol = "hosted"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        bare = path.removeprefix("hosted://me@host") if path.startswith("hosted://") else path
+        return "/" + bare.strip("/")
+
+
+def test_paths_keep_the_host_of_the_url(tmp_path: Path) -> None:
+    fsspec.register_implementation("hosted", HostedFileSystem, clobber=True)
+    HostedFileSystem.store.clear()
+    HostedFileSystem().pipe("/pool/x/a.mp4", write_video(tmp_path / "a.mp4", grey_ramp(5)).read_bytes())
+    (listed,) = list_pool("hosted://me@host/pool/").files
+    assert listed.path == "hosted://me@host/pool/x/a.mp4"
+    assert ingest_file(listed, "d", MediaLimits())["status"] == "ok"
+
+
+def test_a_pool_on_s3(s3: S3, tmp_path: Path) -> None:
+    local = write_video(tmp_path / "a.mp4", grey_ramp(5))
+    (tmp_path / "a.txt").write_text("A woman speaks.\n")
+    s3.put("pool/deep/a.mp4", local)
+    s3.put("pool/deep/a.txt", tmp_path / "a.txt")
+    for url in (f"{s3.url}/pool", f"{s3.url}/pool/", f"{s3.url}", f"{s3.url}/pool/deep/a.mp4"):
+        (listed,) = list_pool(url).files
+        assert listed.path == f"{s3.url}/pool/deep/a.mp4"
+    row, beside = ingest_file(listed, "d", MediaLimits()), rows(tmp_path)["a.mp4"]
+    assert row["source_id"] == beside["source_id"]
+    assert (row["status"], row["width"], row["supplied_caption"]) == ("ok", 96, "A woman speaks.")
+
+
+def test_a_large_object_is_hashed_from_ranges(s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(bytes(60 << 20))
+    s3.put("pool/a.bin", tmp_path / "a.bin")
+    (listed,) = list_pool(f"{s3.url}/pool").files
+    s3.faults.reset_counts()
+    row = ingest_file(listed, "d", MediaLimits(), sparse_over_bytes=1 << 20)
+    assert row["source_id"] == ingest_file(list_pool(str(tmp_path)).files[0], "d", MediaLimits(), 1 << 20)["source_id"]
+    assert 12 << 20 < s3.faults.sent_bytes < 30 << 20
+
+
+@pytest.mark.parametrize(
+    ("code", "line"), [("RequestTimeTooSkewed", "clock"), ("AccessDenied", "denied"), ("InvalidAccessKeyId", "key")]
+)
+def test_a_pool_that_the_storage_refuses(s3: S3, code: str, line: str) -> None:
+    s3.faults.refuse = code
+    with pytest.raises(UserError, match=f"{s3.url}/pool.*{line}"):
+        list_pool(f"{s3.url}/pool")
+
+
+def test_a_pool_in_a_bucket_that_does_not_exist(s3: S3) -> None:
+    with pytest.raises(UserError, match="bucket does not exist"):
+        list_pool("s3://no-such-bucket-here/pool")
+    with pytest.raises(UserError, match=r"pool .* does not exist"):
+        list_pool(f"{s3.url}/pool")
+
+
+def test_a_storage_that_fails_while_a_file_is_read(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    fresh_clients()
+    s3.put("pool/a.mp4", write_video(tmp_path / "a.mp4", grey_ramp(5)))
+    (listed,) = list_pool(f"{s3.url}/pool").files
+    s3.faults.cut_after_bytes = s3.faults.sent_bytes + 100
+    row = ingest_file(listed, "d", MediaLimits())
+    assert (row["status"], row["error_code"]) == ("failed", "unreadable")

@@ -1,0 +1,151 @@
+"""What the runner adds to the work itself: against a bare loop, against Ray Data, and two workers against one.
+
+    python -m benchmarks.runner overhead     the same scorer on the same clips, in a bare loop and through one worker
+    python -m benchmarks.runner workers      one worker, then two
+    python -m benchmarks.runner ray-data     a million clips that cost nothing, here and by map_batches -> write_parquet
+
+Each prints the seconds of both sides and their ratio. Ray is started once, before anything is timed: that costs a few
+seconds per job whatever its size. What a worker needs to start is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+import timeit
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from benchmarks.dummy import DummyConfig, Silent, dummy_funnel, hash_rounds, write_catalog
+from catalogs.catalog import Catalog
+from catalogs.media import ClipMedia
+from catalogs.schema import measurement_schema
+from curation.plan import owed_units
+from curation.resolve import FunnelPlan
+from curation.run import run_funnel
+from curation.summary import RunOptions
+
+CLIP_S = 0.050
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["overhead", "workers", "ray-data"])
+    parser.add_argument("--clips", type=int, help="default: 2,048; ray-data: 1,000,000")
+    given = parser.parse_args()
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with tempfile.TemporaryDirectory() as folder:
+        if given.what == "ray-data":
+            _ray_data(Path(folder), given.clips or 1_000_000)
+            return
+        catalog = write_catalog(f"{folder}/catalog", given.clips or 2_048)
+        rounds = _rounds(CLIP_S)
+        if given.what == "overhead":
+            _overhead(catalog, rounds)
+        else:
+            _workers(catalog, rounds)
+
+
+def _rounds(seconds: float) -> int:
+    """Rounds of a scorer whose clip takes about so long here."""
+    trial = 200
+    fastest = min(timeit.repeat(lambda: hash_rounds(trial), number=1, repeat=5))
+    return round(trial * seconds / fastest)
+
+
+def _overhead(catalog: Catalog, rounds: int) -> None:
+    """Turn and turn about, so that a noisy neighbour meets both sides."""
+    bare = runner = busy = 0.0
+    for salt in range(4):
+        funnel = dummy_funnel(DummyConfig(rounds=rounds, salt=salt))
+        bare += _bare(catalog, funnel)
+        took, scoring = _run(catalog, funnel, workers=1)
+        runner, busy = runner + took, busy + scoring
+        print(f"round {salt}: bare {bare:.1f} s, runner {runner:.1f} s so far", flush=True)
+    print(f"bare loop {bare:.1f} s, runner {runner:.1f} s, ratio {runner / bare:.3f} (in scorers {busy:.1f} s)")
+
+
+def _workers(catalog: Catalog, rounds: int) -> None:
+    one = two = 0.0
+    for salt in range(0, 4, 2):
+        one += _run(catalog, dummy_funnel(DummyConfig(rounds=rounds, salt=salt)), workers=1)[0]
+        two += _run(catalog, dummy_funnel(DummyConfig(rounds=rounds, salt=salt + 1)), workers=2)[0]
+    print(f"one worker {one:.1f} s, two {two:.1f} s, ratio {one / two:.2f}")
+
+
+def _bare(catalog: Catalog, funnel: FunnelPlan) -> float:
+    """Seconds of the scorer alone, in this process, on every clip."""
+    tasks = [task for unit in owed_units(catalog, funnel, 256) for task in unit.tasks]
+    (plan,) = funnel.measuring
+    scorer = plan.backend.load(plan.policy.config)
+    began = time.perf_counter()
+    for task in tasks:
+        scorer.score(ClipMedia(task.span))
+    return time.perf_counter() - began
+
+
+def _run(catalog: Catalog, funnel: FunnelPlan, workers: int) -> tuple[float, float]:
+    """Wall seconds of the whole run, planning and starting workers included; seconds inside the scorer."""
+    began = time.perf_counter()
+    summary = run_funnel(catalog, funnel, RunOptions(workers=workers), Silent())
+    took = time.perf_counter() - began
+    phase = summary.phases["measure"]
+    assert not phase["failed"], phase
+    return took, sum(phase["seconds"].values())
+
+
+def _ray_data(folder: Path, clips: int) -> None:
+    catalog = write_catalog(str(folder / "catalog"), clips)
+    funnel = dummy_funnel()
+    ours, _ = _run(catalog, funnel, workers=2)
+    parts = catalog.measurement_parts("dummy0", funnel.digests["dummy0"])
+    print(f"portrait-funnel {ours:.1f} s ({_rows(catalog.store.path(p) for p in parts):,} rows)", flush=True)
+    began = time.perf_counter()
+    _ray_data_job(catalog, funnel, folder / "ray_data")
+    theirs = time.perf_counter() - began
+    print(f"Ray Data {theirs:.1f} s ({_rows(map(str, (folder / 'ray_data').glob('*.parquet'))):,} rows)")
+    print(f"ratio {theirs / ours:.1f}")
+
+
+def _rows(paths: Iterator[str]) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in paths)
+
+
+def _ray_data_job(catalog: Catalog, funnel: FunnelPlan, target: Path) -> None:
+    """The same scorer on the same clips as a plain Ray Data pipeline: two model actors, batches of a unit's size."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    shards = [catalog.store.path(shard.name) for shard in catalog.clip_shards(funnel.split.digest)]
+    scored = ray.data.read_parquet(shards).map_batches(
+        _BatchScorer, batch_size=256, batch_format="pyarrow", concurrency=2, num_cpus=1
+    )
+    scored.write_parquet(str(target))
+
+
+class _BatchScorer:
+    """Nothing but the scorer around a batch: no limits, no failure rows, no resuming."""
+
+    def __init__(self) -> None:
+        (self._plan,) = dummy_funnel().measuring
+        self._scorer = self._plan.backend.load(self._plan.policy.config)
+        self._schema = measurement_schema(self._plan.stage.columns)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        from curation.plan import clip_span
+
+        rows = [
+            {"clip_id": row["clip_id"]} | asdict(self._scorer.score(ClipMedia(clip_span(row, row["path"]))))
+            for row in batch.to_pylist()
+        ]
+        return pa.Table.from_pylist(rows, schema=self._schema)
+
+
+if __name__ == "__main__":
+    main()

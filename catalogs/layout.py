@@ -1,0 +1,274 @@
+"""Layout: which files of a catalog count, and which belong together. Everything that reads clips goes through it.
+
+A *narrow* shard is a clips part with measurement and failure parts beside it. Compaction turns many of them into a
+*wide* shard: one file with everything. A wide file exists once its manifest does, and then the files that the manifest
+replaces no longer do, whether they have been deleted yet or not: putting the manifest is the commit.
+
+Nothing is lost to a race:
+
+* Two compactions that swallow the same clips: of their manifests the one that sorts first is valid, a later one that
+  takes what is taken is void, and what only the void one would have replaced stays visible.
+* A part that is committed under a stem that a compaction has swallowed belongs to the shard that swallowed it.
+* Clips parts that share a source (two drivers split it) are one shard, so each clip is there once.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catalogs.manifests import MANIFESTS, Manifest, read_manifests
+from catalogs.store import Store
+
+_READERS = 16  # small files are read so many at once: on an object store each costs a round trip
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What measurements stay aligned with: a clips part or a wide file.
+
+    Attributes:
+        name: path in the store.
+        block: which rows of a large shard are meant; its parts then carry the number in their names, so that those
+            about the same rows can be listed alone.
+    """
+
+    name: str
+    block: int | None = None
+
+    @property
+    def stem(self) -> str:
+        """``part-<split>-<hash>`` of the shard, with the block: how the names of measurement parts begin."""
+        stem = posixpath.basename(self.name).removesuffix(".parquet")
+        return stem if self.block is None else f"{stem}.{self.block}"
+
+
+class StageKey(NamedTuple):
+    """What numbers belong together: a stage and its fingerprint."""
+
+    stage: str
+    fingerprint: str
+
+    def column(self, name: str) -> str:
+        """Name of one of the stage's columns in a wide file."""
+        return f"{self.stage}@{self.fingerprint}.{name}"
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """One shard: the files that hold its clips, and the stems that its other parts may have.
+
+    Attributes:
+        shard: under whose stem new parts are committed.
+        wide, narrow: usually one file in all; more where parts share a source or compactions met.
+        clips: rows in these files; a clip that is in two of them counts twice.
+    """
+
+    shard: Shard
+    wide: tuple[str, ...]
+    narrow: tuple[str, ...]
+    stems: tuple[str, ...]
+    clips: int
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (*self.wide, *self.narrow)
+
+
+@dataclass
+class StageParts:
+    """Names of one stage's visible parts, by stem."""
+
+    measured: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+@dataclass
+class Layout:
+    """What of one split a reader sees, as listed at one moment."""
+
+    split: str
+    shards: list[ShardFiles]
+    parts: dict[StageKey, StageParts]
+    valid: list[Manifest]
+    void: list[Manifest]
+
+    @classmethod
+    def read(cls, store: Store, split: str, keys: Iterable[StageKey] | None = None) -> Layout:
+        """List a catalog.
+
+        Args:
+            split: fingerprint of scene_split.
+            keys: the stages that matter; None for every one that is there.
+        """
+        keys = None if keys is None else list(keys)
+        listed = [name for name in _list_parts(store, keys) if posixpath.basename(name).startswith(f"part-{split}-")]
+        narrow = _narrow(store, split)
+        valid, void = read_manifests(store, split)
+        hidden = _hidden(valid, {posixpath.dirname(name) for name in listed})
+        parts: dict[StageKey, StageParts] = {key: StageParts() for key in keys or ()}
+        for name in listed:
+            if name in hidden:
+                continue
+            table, stage, fingerprint, base = name.split("/")
+            of_stage = parts.setdefault(StageKey(stage, fingerprint.removeprefix("fp=")), StageParts())
+            by_stem = of_stage.measured if table == "measurements" else of_stage.failed
+            by_stem[base.split(".", 1)[0]].append(name)
+        wide, narrow = _live(valid, narrow)
+        return cls(split, _shards(store, narrow, wide, [*valid, *void]), parts, valid, void)
+
+    def measured(self, shard: ShardFiles, key: StageKey) -> list[str]:
+        """Measurement parts of a shard, beyond what its wide file holds."""
+        return _of(self.parts[key].measured, shard) if key in self.parts else []
+
+    def failed(self, shard: ShardFiles, key: StageKey) -> list[str]:
+        """Failure parts of a shard, beyond what its wide file holds."""
+        return _of(self.parts[key].failed, shard) if key in self.parts else []
+
+    def unknown_stems(self) -> dict[str, list[str]]:
+        """Visible parts that belong to no shard, by stem."""
+        known = {stem for shard in self.shards for stem in shard.stems}
+        unknown: dict[str, list[str]] = defaultdict(list)
+        for parts in self.parts.values():
+            for by_stem in (parts.measured, parts.failed):
+                for stem in by_stem.keys() - known:
+                    unknown[stem] += by_stem[stem]
+        return unknown
+
+    def has_parts(self, shard: ShardFiles) -> bool:
+        """Whether anything of these stages lies beside the shard's own files."""
+        return any(
+            by_stem.get(stem)
+            for parts in self.parts.values()
+            for by_stem in (parts.measured, parts.failed)
+            for stem in shard.stems
+        )
+
+
+def live_clips(store: Store, split: str) -> list[str]:
+    """Wide files and clips parts of one split that a reader sees."""
+    narrow = _narrow(store, split)
+    wide, narrow = _live(read_manifests(store, split)[0], narrow)
+    return [*wide, *narrow]
+
+
+def splits(store: Store) -> list[str]:
+    """Fingerprints of scene_split that have clips here."""
+    names = [*store.find("clips"), *store.find(MANIFESTS, ".json")]
+    return sorted({posixpath.basename(name).split("-")[1] for name in names})
+
+
+def _narrow(store: Store, split: str) -> list[str]:
+    return store.find_prefix(f"clips/part-{split}-")
+
+
+def _live(valid: list[Manifest], narrow: list[str]) -> tuple[dict[str, int], list[str]]:
+    """Wide files, with their clips, and narrow parts that no valid manifest replaces."""
+    taken = {base for manifest in valid for base in manifest.bases}
+    wide = {manifest.file: manifest.clips for manifest in valid if manifest.file not in taken}
+    return wide, [name for name in narrow if name not in taken]
+
+
+def _hidden(valid: list[Manifest], folders: set[str]) -> set[str]:
+    """Measurement and failure parts that have been replaced, in these folders."""
+    return {
+        f"{folder}/{base}"
+        for manifest in valid
+        for folder, names in manifest.replaces.items()
+        if folder in folders
+        for base in names
+    }
+
+
+def _of(by_stem: Mapping[str, list[str]], shard: ShardFiles) -> list[str]:
+    return [name for stem in shard.stems for name in by_stem.get(stem, ())]
+
+
+def _list_parts(store: Store, keys: list[StageKey] | None) -> list[str]:
+    """Measurement and failure parts; scene_split's failures are about sources and belong to no shard."""
+    tables = ("measurements", "failures")
+    if keys is not None:
+        folders = [f"{table}/{key.stage}/fp={key.fingerprint}" for key in keys for table in tables]
+    else:
+        folders = list(tables)
+    return [name for folder in folders for name in store.find(folder) if not name.startswith("failures/scene_split/")]
+
+
+def _shards(store: Store, narrow: list[str], wide: Mapping[str, int], manifests: list[Manifest]) -> list[ShardFiles]:
+    groups = _Groups()
+    clips = dict(wide)
+    for name in (*wide, *narrow):
+        groups.join(Shard(name).stem)
+    for manifest in manifests:
+        groups.join(*manifest.all_stems)
+    if narrow:  # wide files alone share no source: compaction takes whole shards
+        clips |= _join_by_source(store, [*wide, *narrow], groups)
+    members: dict[str, list[str]] = defaultdict(list)
+    for stem in groups.parents:
+        members[groups.root(stem)].append(stem)
+    files: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    for name in wide:
+        files[groups.root(Shard(name).stem)][0].append(name)
+    for name in narrow:
+        files[groups.root(Shard(name).stem)][1].append(name)
+    return [
+        ShardFiles(
+            shard=Shard((of_wide or of_narrow)[0]),
+            wide=tuple(of_wide),
+            narrow=tuple(of_narrow),
+            stems=tuple(sorted(members[root])),
+            clips=sum(clips[name] for name in (*of_wide, *of_narrow)),
+        )
+        for root, (of_wide, of_narrow) in sorted(files.items())
+    ]
+
+
+class _Groups:
+    """Stems that belong together (disjoint sets)."""
+
+    def __init__(self) -> None:
+        self.parents: dict[str, str] = {}
+
+    def root(self, stem: str) -> str:
+        parent = self.parents.setdefault(stem, stem)
+        while parent != self.parents[parent]:
+            parent = self.parents[parent]
+        self.parents[stem] = parent
+        return parent
+
+    def join(self, first: str, *others: str) -> None:
+        for other in others:
+            self.parents[self.root(other)] = self.root(first)
+        self.root(first)
+
+
+def _join_by_source(store: Store, names: list[str], groups: _Groups) -> dict[str, int]:
+    """Join the stems of files that share a source. Returns rows by file."""
+    rows: dict[str, int] = {}
+    tables: list[pa.Table] = []
+    with ThreadPoolExecutor(_READERS) as readers:
+        for name, (count, sources) in zip(names, readers.map(lambda name: _sources(store, name), names), strict=True):
+            rows[name] = count
+            tables.append(pa.table({"source_id": sources, "file": pa.repeat(len(tables), len(sources))}))
+    pairs = pa.concat_tables(tables)
+    counts = pairs.group_by("source_id").aggregate([([], "count_all")])
+    shared = counts.filter(pc.greater(counts["count_all"], 1))["source_id"]
+    pairs = pairs.filter(pc.is_in(pairs["source_id"], value_set=shared.combine_chunks()))
+    first: dict[str, str] = {}
+    for source, file in zip(pairs["source_id"].to_pylist(), pairs["file"].to_pylist(), strict=True):
+        stem = Shard(names[file]).stem
+        groups.join(first.setdefault(source, stem), stem)
+    return rows
+
+
+def _sources(store: Store, name: str) -> tuple[int, pa.Array]:
+    """Rows of a clips part or wide file, and the sources that they are spans of."""
+    column = store.read_table(name, ["source_id"])["source_id"]
+    return len(column), pc.unique(column.combine_chunks())

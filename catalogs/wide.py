@@ -1,0 +1,160 @@
+"""Wide tables: clips with everything that was measured on them, one row per clip, joined shard by shard.
+
+A wide table has the clips' columns and, for each stage and fingerprint, flat columns named
+``<stage>@<fingerprint>.<column>``: the measured ones with ``status`` and ``status_detail``, and those of a failure
+(``error_code`` …). All null: that stage has not dealt with the clip.
+
+A clip has one outcome per stage and fingerprint: a measurement beats a failure, and of several failures the one with
+the highest attempt counts, then the latest. Measurements that are there twice (two drivers, a unit issued again) carry
+the same numbers, so the first is as good as any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catalogs import schema
+from catalogs.layout import Layout, ShardFiles, StageKey
+from catalogs.store import Store
+
+#: Columns of a failure row that a wide table keeps; the others are in the column's name.
+FAILURE_COLUMNS = ("error_code", "detail", "traceback", "attempt", "failed_at")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Columns of one stage for a wide table.
+
+    Attributes:
+        measured: the measured columns (``status`` among them); None for all that there are.
+        failed: columns of failures; ``error_code``, ``attempt`` and ``failed_at`` must be among them.
+    """
+
+    key: StageKey
+    measured: pa.Schema | None = None
+    failed: tuple[str, ...] = FAILURE_COLUMNS
+
+    def columns(self) -> list[str] | None:
+        """Their names in a wide table; None for all that there are."""
+        if self.measured is None:
+            return None
+        return [self.key.column(name) for name in (*self.measured.names, *self.failed)]
+
+    def failure_schema(self) -> pa.Schema:
+        return pa.schema([schema.FAILURES.field(name) for name in self.failed])
+
+
+def wide_table(store: Store, layout: Layout, shards: Sequence[ShardFiles], wanted: Sequence[Wanted]) -> pa.Table:
+    """The shards' clips with all outcomes: in memory, so a few hundred thousand clips at most.
+
+    With explicit columns (``Wanted.measured``) all of them are there, null where nothing was measured; else those that
+    the files have.
+    """
+    table = _clips(store, shards, wanted)
+    for want in wanted:
+        measured = [name for shard in shards for name in layout.measured(shard, want.key)]
+        failed = [name for shard in shards for name in layout.failed(shard, want.key)]
+        table = _add_measured(store, table, want, measured)
+        table = _add_failed(store, table, want, failed)
+    return table
+
+
+def _clips(store: Store, shards: Sequence[ShardFiles], wanted: Sequence[Wanted]) -> pa.Table:
+    """The rows of clips parts and wide files, each clip once; clips of a source stay together."""
+    names = [want.columns() for want in wanted]
+    is_explicit = bool(names) and all(names)  # with nothing asked for, nothing is left out
+    columns = [*schema.CLIPS.names, *(name for some in names for name in some or ())] if is_explicit else None
+    tables = []
+    for shard in shards:
+        own = [store.read_table(name, columns) for name in shard.wide]
+        own += [store.read_table(name) for name in shard.narrow]
+        rows = _concat(schema.CLIPS, own)
+        tables.append(rows if len(own) == 1 else _first_of_each(rows))
+    return _concat(schema.CLIPS, tables).combine_chunks()
+
+
+def _first_of_each(rows: pa.Table) -> pa.Table:
+    ids = rows["clip_id"].combine_chunks()
+    first = pc.index_in(ids, value_set=ids)
+    return rows.filter(pc.equal(first, pa.array(np.arange(len(ids)), first.type)))
+
+
+def _concat(start: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
+    """One below the other by column name; a column that a table lacks is null there."""
+    return pa.concat_tables([start.empty_table(), *tables], promote_options="permissive")
+
+
+def _add_measured(store: Store, table: pa.Table, want: Wanted, parts: list[str]) -> pa.Table:
+    columns = None if want.measured is None else ["clip_id", *want.measured.names]
+    rows = _concat(want.measured or pa.schema([]), [store.read_table(name, columns) for name in parts])
+    if not parts and want.measured is None:
+        return table
+    base = {name: want.key.column(name) for name in rows.column_names if name != "clip_id"}
+    took = np.full(len(table), -1)
+    if len(rows):
+        _note(took, table, rows["clip_id"])
+    is_measured = want.key.column("status")
+    if is_measured in table.column_names:
+        took[table[is_measured].is_valid().to_numpy(zero_copy_only=False)] = -1
+    return _fill(table, base, rows, took)
+
+
+def _add_failed(store: Store, table: pa.Table, want: Wanted, parts: list[str]) -> pa.Table:
+    names = {name: want.key.column(name) for name in want.failed}
+    if not parts and want.measured is None and names["error_code"] not in table.column_names:
+        return table
+    rows = _concat(want.failure_schema(), [store.read_table(name, ["id", *want.failed]) for name in parts])
+    if names["error_code"] in table.column_names and parts:
+        known = table.filter(table[names["error_code"]].is_valid())
+        renamed = {"id": known["clip_id"]} | {name: known[column] for name, column in names.items()}
+        rows = _concat(rows.schema, [rows, pa.table(renamed)])
+        table = table.drop_columns(list(names.values()))
+    took = np.full(len(table), -1)
+    if len(rows):
+        rows = rows.sort_by([("attempt", "descending"), ("failed_at", "descending")])
+        _note(took, table, rows["id"])
+    table = _fill(table, names, rows, took)
+    measured = want.key.column("status")
+    if measured in table.column_names:
+        table = _blank(table, list(names.values()), table[measured].is_valid())
+    return table
+
+
+def _note(took: np.ndarray, table: pa.Table, ids: pa.ChunkedArray) -> None:
+    """Write into ``took``, per row of ``table``, the first row of ``ids`` that is about it."""
+    at = pc.index_in(ids, value_set=table["clip_id"].combine_chunks()).combine_chunks()
+    rows = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))[::-1]  # backwards: the first is written last
+    took[at.drop_null().to_numpy(zero_copy_only=False)[::-1]] = rows
+
+
+def _fill(table: pa.Table, names: dict[str, str], rows: pa.Table, took: np.ndarray) -> pa.Table:
+    """Columns of ``rows`` under their wide names: row ``took`` of it, or what ``table`` has where that is -1."""
+    for name, wide_name in names.items():
+        own = table[wide_name] if wide_name in table.column_names else None
+        if own is not None and (took < 0).all():
+            continue
+        field = rows.schema.field(name)
+        if own is None:
+            values = rows[name].combine_chunks().take(pa.array(took, mask=took < 0))
+            table = table.append_column(field.with_name(wide_name), values)
+        else:
+            both = pa.chunked_array([*own.chunks, *rows[name].cast(own.type).chunks], own.type).combine_chunks()
+            index = np.where(took < 0, np.arange(len(table)), len(table) + took)
+            where = table.column_names.index(wide_name)
+            table = table.set_column(where, table.schema.field(wide_name), both.take(pa.array(index)))
+    return table
+
+
+def _blank(table: pa.Table, names: list[str], where: pa.ChunkedArray) -> pa.Table:
+    """The same with nulls in these columns where the mask says so."""
+    for name in names:
+        column = table[name]
+        if column.null_count < len(column):
+            kept = pc.if_else(where, pa.scalar(None, column.type), column)
+            table = table.set_column(table.column_names.index(name), table.schema.field(name), kept)
+    return table

@@ -1,0 +1,219 @@
+"""Calibrate: what annotators said, held against a stage's threshold: how many bad clips and how many hours it keeps.
+
+Labels come from all judged lots of the stage that were drawn under these fingerprints and rules. Each side's lots are
+pooled, every lot in proportion to what was judged of it. Hours are not estimated: they are summed over the catalog.
+Bounds are those of curation/annotation/estimates.py. A threshold picked because its figures please is a proposal, and
+the bound belongs to it as if nobody had picked: a new lot proves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from catalogs.catalog import Catalog
+from catalogs.errors import UserError
+from curation.annotation.estimates import Rate, weighted_rate
+from curation.annotation.judgements import judge
+from curation.annotation.lots import rules_up_to
+from curation.annotation.moves import Threshold, thresholds
+from curation.annotation.records import all_answers, lot_names, read_lot
+from curation.annotation.strata import stages_up_to
+from curation.decide import rule_sql
+from curation.resolve import FunnelPlan, StagePlan
+from curation.verdicts import open_views
+
+POINTS = 40  #: thresholds that are tried
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Judged clips of a stage.
+
+    Attributes:
+        verdicts: good | bad | unsure.
+        weights: clips that each stands for.
+        lots: where they come from.
+        other_lots: judged lots of the stage that were drawn under other rules or fingerprints, and are left out.
+    """
+
+    clip_ids: tuple[str, ...]
+    verdicts: np.ndarray
+    weights: np.ndarray
+    lots: tuple[str, ...]
+    other_lots: tuple[str, ...]
+    has_dropped: bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one threshold would keep.
+
+    Attributes:
+        labelled: judged clips among the kept.
+        bad_rate: share of bad clips among the kept; precision is what is missing to 1.
+        recall: share of the good clips that is kept; None without a judged lot of dropped clips.
+    """
+
+    number: float
+    hours: float
+    labelled: int
+    bad_rate: Rate
+    recall: Rate | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One threshold of a stage. ``proposed`` keeps the most hours of the points that hold the largest bad rate."""
+
+    threshold: Threshold
+    points: tuple[Point, ...]
+    proposed: Point | None
+
+    @property
+    def current(self) -> Point:
+        return next(point for point in self.points if point.number == self.threshold.number)
+
+
+def calibrate(
+    catalog: Catalog, funnel: FunnelPlan, stage: str, max_bad_rate: float = 0.05, confidence: float = 0.95
+) -> tuple[Labels, list[Calibration]]:
+    """Every threshold of a stage that can be moved, each with the others as they are.
+
+    Raises:
+        UserError: no such stage, no rule that is a simple comparison, nothing judged.
+    """
+    plan = funnel.stage(stage)
+    if plan is None:
+        have = ", ".join(one.name for one in funnel.stages)
+        raise UserError(f"policy {funnel.policy.name} has no stage {stage!r}; it has: {have}")
+    movable = [threshold for rule in plan.policy.rules for threshold in thresholds(rule)]
+    if not movable:
+        raise UserError(
+            f"{stage} has no threshold to calibrate: rules like 'value >= number' or 'value between a and b' have one"
+        )
+    labels = gather_labels(catalog, funnel, plan)
+    if not len(labels.verdicts):
+        others = f" ({', '.join(labels.other_lots)}: drawn under other rules or models)" if labels.other_lots else ""
+        raise UserError(f"no judged lot of {stage} under this policy{others}; `funnel sample` draws one")
+    connection = open_views(catalog, funnel)
+    found = [_calibration(connection, funnel, plan, one, labels, max_bad_rate, confidence) for one in movable]
+    return labels, found
+
+
+def gather_labels(catalog: Catalog, funnel: FunnelPlan, plan: StagePlan) -> Labels:
+    """What was judged of a stage, as it is measured and decided now."""
+    digests = {stage.name: stage.digest for stage in stages_up_to(funnel, plan)}
+    wanted = digests, rules_up_to(funnel, plan)
+    parts: dict[str, list[tuple[list[str], np.ndarray, np.ndarray]]] = {"kept": [], "dropped": []}
+    used, others = [], []
+    for name in lot_names(catalog):
+        lot, items = read_lot(catalog, name)
+        if lot.stage != plan.name or lot.mode != "verdict":
+            continue
+        judged = judge(lot, items, all_answers(catalog, name))
+        if not judged.judged:
+            continue
+        if (lot.fingerprints, lot.rules) != wanted:
+            others.append(name)
+            continue
+        seen = ~judged.is_open()
+        weights = judged.weights[seen]
+        weights = weights * (lot.population / weights.sum())  # what is open is taken to be like what is judged
+        clip_ids = [clip for clip, is_seen in zip(items["clip_id"].to_pylist(), seen, strict=True) if is_seen]
+        parts[lot.side].append((clip_ids, np.array(judged.verdicts)[seen].astype(str), weights))
+        used.append(name)
+    pooled = [
+        (clip_ids, verdicts, weights * len(clip_ids) / sum(len(part[0]) for part in side))
+        for side in parts.values()
+        for clip_ids, verdicts, weights in side
+    ]
+    return Labels(
+        clip_ids=tuple(clip for clip_ids, _, _ in pooled for clip in clip_ids),
+        verdicts=np.concatenate([np.array([], str), *(verdicts for _, verdicts, _ in pooled)]),
+        weights=np.concatenate([np.array([]), *(weights for _, _, weights in pooled)]),
+        lots=tuple(used),
+        other_lots=tuple(others),
+        has_dropped=bool(parts["dropped"]),
+    )
+
+
+def _calibration(
+    connection: duckdb.DuckDBPyConnection,
+    funnel: FunnelPlan,
+    plan: StagePlan,
+    threshold: Threshold,
+    labels: Labels,
+    max_bad_rate: float,
+    confidence: float,
+) -> Calibration:
+    measured = _measured_sql(plan, threshold)
+    connection.register("labelled", pa.table({"clip_id": list(labels.clip_ids), "place": range(len(labels.clip_ids))}))
+    rows = connection.execute(
+        f"SELECT place, coalesce(value, 'nan'::DOUBLE) FROM labelled JOIN ({measured}) USING (clip_id) "
+        "WHERE others_hold ORDER BY place"
+    ).fetchall()
+    places = np.array([place for place, _ in rows], int)
+    values = np.array([value for _, value in rows], float)
+    verdicts, weights = labels.verdicts[places], labels.weights[places]
+    numbers = _candidates(threshold, values, labels.has_dropped)
+    hours = _hours(connection, funnel, plan, threshold, measured, numbers)
+    points = []
+    for number, kept_hours in zip(numbers, hours, strict=True):
+        kept = threshold.keeps(values, number)
+        bad, unsure, good = (verdicts == name for name in ("bad", "unsure", "good"))
+        recall = None
+        if labels.has_dropped and good.any():
+            missed = weighted_rate(~kept[good], weights[good], confidence)
+            recall = Rate(1 - missed.estimate, 1 - missed.upper, 1 - missed.lower, confidence, missed.effective)
+        rate = weighted_rate(bad[kept], weights[kept], confidence, unsure=unsure[kept])
+        points.append(Point(number, kept_hours, int(kept.sum()), rate, recall))
+    proven = [point for point in points if point.bad_rate.upper <= max_bad_rate]
+    return Calibration(threshold, tuple(points), max(proven, key=lambda point: point.hours, default=None))
+
+
+def _measured_sql(plan: StagePlan, threshold: Threshold) -> str:
+    """clip_id, value, others_hold: what is compared, and whether all else that the stage asks for holds."""
+    table = "clips" if plan.stage.key == "source_id" else plan.name
+    rules = tuple(rule for rule in plan.policy.rules if rule != threshold.rule)
+    others = rule_sql(replace(plan, policy=replace(plan.policy, rules=rules)))
+    return (
+        f"SELECT clip_id, ({threshold.comparison.value})::DOUBLE AS value, "
+        f"(({others}) IS NULL AND coalesce({threshold.comparison.rest}, false)) AS others_hold FROM {table}"
+    )
+
+
+def _candidates(threshold: Threshold, values: np.ndarray, has_dropped: bool) -> list[float]:
+    """Thresholds to try, the present one among them, from the smallest; none looser than it where only kept clips were
+    judged."""
+    finite = values[np.isfinite(values)]
+    spread = np.quantile(finite, np.linspace(0, 1, POINTS)) if len(finite) else []
+    tried = {float(f"{value:.3g}") for value in spread}
+    if not has_dropped:
+        tried = {number for number in tried if threshold.is_stricter(number)}
+    return sorted(tried | {threshold.number})
+
+
+def _hours(
+    connection: duckdb.DuckDBPyConnection,
+    funnel: FunnelPlan,
+    plan: StagePlan,
+    threshold: Threshold,
+    measured: str,
+    numbers: Sequence[float],
+) -> list[float]:
+    """Hours that each threshold would keep, of all clips that reach the stage."""
+    before = [stage.name for stage in stages_up_to(funnel, plan)[:-1]]
+    stopped = ", ".join(f"'{name}'" for name in before) or "''"
+    sums = ", ".join(
+        f"sum(duration_s) FILTER (WHERE value {threshold.comparison.operator} {number!r})" for number in numbers
+    )
+    row = connection.execute(
+        f"SELECT {sums} FROM ({measured}) m JOIN clips c USING (clip_id) JOIN verdicts v USING (clip_id) "
+        f"WHERE others_hold AND coalesce(coalesce(v.drop_stage, v.pending_stage) NOT IN ({stopped}), true)"
+    ).fetchone()
+    return [(seconds or 0.0) / 3600 for seconds in row or ()]

@@ -1,0 +1,1 @@
+"""The annotation page: a small local web server, and the hand-written page that it serves (``static/``)."""

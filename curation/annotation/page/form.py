@@ -1,0 +1,80 @@
+"""Reads an answer that came from a browser. Nothing of it is believed before it is checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from catalogs.errors import UserError
+from curation.annotation.questions import AXES, check_reasons
+from curation.annotation.records import Answer, Lot, Mode, Verdict, check_name
+
+MAX_NOTE = 2000  #: characters
+_KEYS = frozenset({"annotator", "number", "verdict", "reasons", "scores", "note", "seconds"})
+_LEVELS: Mapping[Mode, tuple[int, ...]] = {"verdict": (), "scale": (0, 1, 2), "pair": (-1, 0, 1)}
+_LONGEST_S = 86_400.0
+
+
+def read_answer(document: Any, lot: Lot, clip_ids: Mapping[int, str]) -> Answer:
+    """The answer in a JSON document.
+
+    Args:
+        document: parsed JSON: annotator, number, verdict, reasons, scores, note, seconds; all but the first two may be
+            left out, and neither verdict nor scores takes back what was said before.
+        lot: what it answers.
+        clip_ids: item number -> clip.
+
+    Raises:
+        UserError: anything that this lot does not ask for.
+    """
+    if not isinstance(document, dict) or not _KEYS.issuperset(document):
+        raise UserError(f"an answer is a JSON object with the keys {', '.join(sorted(_KEYS))}")
+    number = document.get("number")
+    if type(number) is not int or number not in clip_ids:
+        raise UserError(f"number must be that of an item of the lot, 1 to {len(clip_ids)}")
+    verdict = document.get("verdict")
+    if verdict is not None and (lot.mode != "verdict" or verdict not in get_args(Verdict)):
+        raise UserError(f"verdict must be one of {', '.join(get_args(Verdict))}, and only in a lot of verdicts")
+    return Answer(
+        lot=lot.name,
+        number=number,
+        clip_id=clip_ids[number],
+        annotator=check_name(_text(document, "annotator", 80), "annotator"),
+        verdict=verdict,
+        reasons=_reasons(document.get("reasons", []), lot),
+        scores=_scores(document.get("scores", {}), lot.mode),
+        note=_text(document, "note", MAX_NOTE),
+        seconds=_seconds(document.get("seconds", 0.0)),
+    )
+
+
+def _text(document: Mapping[str, Any], key: str, longest: int) -> str:
+    value = document.get(key, "")
+    if not isinstance(value, str) or len(value) > longest:
+        raise UserError(f"{key} must be text of at most {longest} characters")
+    # A browser's text may be cut in the middle of a character; that is no reason to lose an answer.
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _reasons(given: Any, lot: Lot) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(reason, str) for reason in given):
+        raise UserError("reasons must be a list of the stage's reasons")
+    return check_reasons(lot.stage, lot.side, tuple(dict.fromkeys(given)))
+
+
+def _scores(given: Any, mode: Mode) -> dict[str, int]:
+    if given == {}:
+        return {}
+    axes, levels = {axis.key for axis in AXES}, _LEVELS[mode]
+    whole = isinstance(given, dict) and set(given) == axes
+    if not whole or any(type(score) is not int or score not in levels for score in given.values()):
+        wanted = f"each of {', '.join(sorted(axes))} from {levels[0]} to {levels[-1]}" if levels else "left out"
+        raise UserError(f"scores must be {wanted} in a lot of mode {mode}")
+    return given
+
+
+def _seconds(given: Any) -> float:
+    if type(given) not in (int, float) or not math.isfinite(given) or not 0 <= given <= _LONGEST_S:
+        raise UserError(f"seconds must be a number from 0 to {_LONGEST_S:g}")
+    return float(given)

@@ -1,0 +1,72 @@
+// Answers on their way to the server. Each waits in the browser's storage until the server has said that it is on disk,
+// so that a closed tab, a server that has gone or a full disk loses nothing.
+
+import { Failure, post } from "./api.js";
+
+const RETRY_SECONDS = [1, 2, 5, 10, 15];
+
+export class Outbox {
+  // prefix: of the storage keys; says which lot and annotator. told(event): see #tell.
+  constructor(prefix, told) {
+    this.prefix = `${prefix}/`;
+    this.told = told;
+    this.waiting = new Map(this.#stored());
+    this.tries = 0;
+    this.sending = false;
+    this.timer = 0;
+  }
+
+  add(answer) {
+    const name = `${this.prefix}${Date.now()}-${Math.random().toString(36).slice(2)}`;
+    this.waiting.set(name, answer);
+    try {
+      localStorage.setItem(name, JSON.stringify(answer));
+    } catch {
+      // Storage is full or forbidden: the answer lives in this tab, which asks before it closes.
+    }
+    this.send();
+  }
+
+  // Send everything, oldest first; only one sender runs at a time.
+  async send() {
+    clearTimeout(this.timer);
+    if (this.sending) return;
+    this.sending = true;
+    while (this.waiting.size) {
+      const [name, answer] = this.waiting.entries().next().value;
+      this.told({ kind: "sending", waiting: this.waiting.size });
+      try {
+        const reply = await post("/api/answers", answer);
+        this.#forget(name);
+        this.tries = 0;
+        this.told({ kind: "saved", reply, waiting: this.waiting.size });
+      } catch (failure) {
+        if (!(failure instanceof Failure)) throw failure;
+        if (failure.isFinal) {
+          this.#forget(name);
+          this.told({ kind: "refused", answer, why: failure.message });
+          continue;
+        }
+        this.#later(failure);
+        break;
+      }
+    }
+    this.sending = false;
+  }
+
+  #later(failure) {
+    const seconds = RETRY_SECONDS[Math.min(this.tries++, RETRY_SECONDS.length - 1)];
+    this.timer = setTimeout(() => this.send(), seconds * 1000);
+    this.told({ kind: "waiting", waiting: this.waiting.size, why: failure.message, seconds });
+  }
+
+  #forget(name) {
+    this.waiting.delete(name);
+    localStorage.removeItem(name);
+  }
+
+  #stored() {
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(this.prefix));
+    return names.sort().map((name) => [name, JSON.parse(localStorage.getItem(name))]);
+  }
+}

@@ -1,0 +1,218 @@
+"""What annotation leaves in the catalog: lots, their items, and answers.
+
+Layout (below ``annotations/``)::
+
+    lots/<lot>/lot.json             what was drawn, from what, by which policy and fingerprints
+    lots/<lot>/items.parquet        the clips, in the order in which they are shown
+    lots/<lot>/answers/<id>.json    one file per answer, never changed: durable the moment it is given
+    gates/<stage>/<id>.json         one file per acceptance (curation/annotation/gates.py)
+
+Files are only ever added, so any number of annotators and drivers may write at once. Of an annotator's answers on one
+item the newest counts; taking an answer back is an answer without a verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from catalogs.catalog import Catalog
+from catalogs.errors import UserError
+from catalogs.schema import column
+
+Side = Literal["kept", "dropped"]
+Mode = Literal["verdict", "scale", "pair"]
+Verdict = Literal["good", "bad", "unsure"]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+
+ITEMS = pa.schema(
+    [
+        column("number", pa.int32(), "place in the lot, from 1; a sequential plan is read in this order"),
+        column("clip_id", pa.string(), "the clip"),
+        column("stratum", pa.string(), "which stratum it was drawn from"),
+        column("weight", pa.float64(), "clips of the population that it stands for: stratum size / drawn from it"),
+        column("source_id", pa.string(), "the file that the clip is a span of"),
+        column("path", pa.string(), "where that file was when the lot was drawn"),
+        column("start_s", pa.float64(), "presentation time of the first frame", "s"),
+        column("end_s", pa.float64(), "presentation time at which the last frame ends", "s"),
+        column("drop_rule", pa.string(), "the rule that dropped it; null for a kept clip"),
+        column("measured", pa.string(), "the stage's columns as JSON, as they were when the lot was drawn"),
+        column("other_clip_id", pa.string(), "mode pair: the clip that it is compared with; else null, as below"),
+        column("other_source_id", pa.string(), "the file that the other clip is a span of"),
+        column("other_path", pa.string(), "where that file was when the lot was drawn"),
+        column("other_start_s", pa.float64(), "presentation time of the other clip's first frame", "s"),
+        column("other_end_s", pa.float64(), "presentation time at which its last frame ends", "s"),
+    ]
+)
+#: Columns that say which clip an item is and where it lies; with ``other_`` before them, the second clip of a pair.
+PLACE = ("clip_id", "source_id", "path", "start_s", "end_s")
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One part of the population: ``population`` clips, of which ``sampled`` are in the lot."""
+
+    name: str
+    population: int
+    sampled: int
+
+
+@dataclass(frozen=True)
+class Lot:
+    """A drawn lot.
+
+    Attributes:
+        stage: the stage that is judged.
+        side: clips that it kept, or clips that its rules dropped.
+        mode: ``verdict`` good/bad/unsure; ``scale`` and ``pair`` for user studies.
+        seed: the same seed on the same catalog draws the same lot.
+        stratify: columns whose bands make the strata.
+        strata: in the order of their names; one called ``all`` when nothing was asked for.
+        fingerprints: stage -> digest, of every stage up to the judged one.
+        policy, policy_text, profile: what decided which clips were kept.
+        plan: the sampling plan (curation/annotation/plans.py), as JSON; None for a plain ``--n``.
+        overlap: how many annotators are to judge each item.
+        rules: stage -> its rules (``keep``: name -> expression) and ``on_unavailable``, of every stage up to the judged
+            one: what a gate is compared with.
+    """
+
+    name: str
+    stage: str
+    side: Side
+    seed: int
+    strata: tuple[Stratum, ...]
+    fingerprints: dict[str, str]
+    policy: str
+    policy_text: str
+    profile: str
+    created: str
+    mode: Mode = "verdict"
+    stratify: tuple[str, ...] = ()
+    plan: dict[str, Any] | None = None
+    overlap: int = 1
+    rules: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def population(self) -> int:
+        """Clips that the lot speaks for."""
+        return sum(stratum.population for stratum in self.strata)
+
+    @property
+    def clips(self) -> int:
+        """Clips that were drawn."""
+        return sum(stratum.sampled for stratum in self.strata)
+
+    @property
+    def size(self) -> int:
+        """Items to be judged: clips, or pairs of them."""
+        return self.clips // 2 if self.mode == "pair" else self.clips
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one annotator said of one item.
+
+    Attributes:
+        verdict: None takes back what was said before (mode ``verdict``).
+        reasons: keys of the stage's list (curation/annotation/questions.py).
+        scores: mode ``scale``: axis -> 0, 1 or 2; mode ``pair``: axis -> -1 (the first), 0 or 1 (the other).
+        seconds: from the item being shown to the answer.
+    """
+
+    lot: str
+    number: int
+    clip_id: str
+    annotator: str
+    verdict: Verdict | None
+    reasons: tuple[str, ...] = ()
+    scores: dict[str, int] = field(default_factory=dict)
+    note: str = ""
+    seconds: float = 0.0
+    answered_at: str = ""
+    answer_id: str = ""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it says anything: not one that takes back an earlier one."""
+        return self.verdict is not None or bool(self.scores)
+
+
+def check_name(name: str, what: str) -> str:
+    """Raises UserError for a name that cannot be a file name everywhere."""
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"{what} {name!r}: letters, digits, '_', '-' and '.', at most 80, beginning with a letter or digit"
+        )
+    return name
+
+
+def write_lot(catalog: Catalog, lot: Lot, items: pa.Table) -> None:
+    """Commit a new lot. Raises UserError if there is one of that name."""
+    folder = _folder(lot.name)
+    if catalog.store.exists(f"{folder}/lot.json"):
+        raise UserError(f"there is a lot {lot.name!r} already; choose another --name")
+    catalog.store.write_table(f"{folder}/items.parquet", items.cast(ITEMS))
+    catalog.store.write_json(f"{folder}/lot.json", asdict(lot))  # last: a lot exists once this file does
+
+
+def read_lot(catalog: Catalog, name: str) -> tuple[Lot, pa.Table]:
+    """The lot and its items. Raises UserError if there is none of that name."""
+    folder = _folder(check_name(name, "lot"))
+    try:
+        document = catalog.store.read_json(f"{folder}/lot.json")
+    except FileNotFoundError as error:
+        have = ", ".join(lot_names(catalog)) or "none yet: `funnel sample` draws one"
+        raise UserError(f"no lot {name!r} in this catalog (there are: {have})") from error
+    strata = tuple(Stratum(**stratum) for stratum in document.pop("strata"))
+    stratify = tuple(document.pop("stratify"))
+    return Lot(strata=strata, stratify=stratify, **document), catalog.store.read_table(f"{folder}/items.parquet")
+
+
+def lot_names(catalog: Catalog) -> list[str]:
+    """Every lot of the catalog, oldest name first."""
+    found = catalog.store.find("annotations/lots", "/lot.json")
+    return [name.split("/")[2] for name in found]
+
+
+def give(catalog: Catalog, answer: Answer) -> Answer:
+    """Store an answer; once this returns it is durable. Returns it with its id and time."""
+    now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    given = Answer(
+        **asdict(answer) | {"answered_at": now, "answer_id": f"{now.replace(':', '')}-{uuid.uuid4().hex[:8]}"}
+    )
+    check_name(given.annotator, "annotator")
+    catalog.store.write_json(f"{_folder(given.lot)}/answers/{given.answer_id}.json", asdict(given))
+    return given
+
+
+def all_answers(catalog: Catalog, lot: str) -> list[Answer]:
+    """Everything ever answered, oldest first, taken-back answers included."""
+    names = catalog.store.find(f"{_folder(lot)}/answers", ".json")
+    answers = [_answer(catalog.store.read_json(name)) for name in names]
+    return sorted(answers, key=lambda answer: answer.answer_id)
+
+
+def current_answers(answers: Iterable[Answer]) -> list[Answer]:
+    """The newest answer of each annotator on each item, without those taken back."""
+    newest = {(answer.annotator, answer.number): answer for answer in answers}
+    return [answer for answer in newest.values() if answer.is_given]
+
+
+def _answer(document: dict[str, Any]) -> Answer:
+    return Answer(**document | {"reasons": tuple(document["reasons"])})
+
+
+def _folder(lot: str) -> str:
+    return f"annotations/lots/{lot}"
+
+
+def measured(items: pa.Table) -> list[dict[str, Any]]:
+    """The stage's columns of each item, as they were when the lot was drawn."""
+    return [json.loads(text) for text in items["measured"].to_pylist()]

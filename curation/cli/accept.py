@@ -1,0 +1,107 @@
+"""`funnel accept`: what a judged lot says about its stage."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curation.cli import console
+
+if TYPE_CHECKING:
+    from catalogs.catalog import Catalog
+    from curation.annotation.gates import Gate
+    from curation.annotation.records import Lot
+
+GATE_EXIT = 4
+
+
+def accept(
+    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    lot: Annotated[str, typer.Argument(help="The judged lot.")],
+    max_bad_rate: Annotated[float, typer.Option(help="The largest bad-case rate that passes.")] = 0.05,
+    confidence: Annotated[float, typer.Option(help="How sure to be of that.")] = 0.95,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Judge a stage by its lot and store the result as its gate; exit code 4 unless it passes.
+
+    A lot of dropped clips has no gate: it tells the false-drop rate.
+    """
+    from catalogs.catalog import Catalog
+    from curation.annotation import gates
+    from curation.annotation.records import read_lot
+
+    opened = Catalog.open(catalog)
+    found, items = read_lot(opened, lot)
+    if found.side == "dropped":
+        _show_false_drops(opened, found, items, confidence, as_json)
+        return
+    gate = gates.accept(opened, lot, max_bad_rate, confidence)
+    if as_json:
+        console.as_json(asdict(gate))
+    else:
+        _show(gate)
+    if not gate.passed:
+        raise typer.Exit(GATE_EXIT)
+
+
+def _show(gate: Gate) -> None:
+    from curation.annotation.gates import outcome_line
+
+    console.line(f"{gate.stage}, lot {gate.lot}: {outcome_line(gate)}\n")
+    rows = [
+        ("judged", f"{gate.judged} of {gate.n}, of {gate.population} kept clips; by {_list(gate.annotators)}"),
+        ("bad, unsure", f"{gate.bad}, {gate.unsure} (unsure counts as bad)"),
+        ("bad-case rate", _rate(gate.estimate, gate.lower, gate.upper, gate.confidence)),
+    ]
+    if gate.false_drop_rate:
+        low, high = gate.false_drop_rate["lower"], gate.false_drop_rate["upper"]
+        false_drops = _rate(gate.false_drop_rate["estimate"], low, high, gate.confidence)
+        rows.append(("false-drop rate", f"{false_drops} (lot {gate.false_drop_lot})"))
+    else:
+        rows.append(("false-drop rate", "unknown: no judged lot of dropped clips (`funnel sample … --dropped`)"))
+    rows.append(("agreement", _agreement(gate.agreement)))
+    rows.append(("reasons", ", ".join(f"{reason} {count}" for reason, count in gate.reasons.items()) or "none given"))
+    console.table([console.Column("", name=True), console.Column("")], rows)
+    if gate.earlier_lots:
+        console.paragraph(
+            f"\n{gate.earlier_lots} other lot(s) were tried for this stage under the same rules. Every try has its own "
+            f"risk of {1 - gate.confidence:.0%} to pass what should not."
+        )
+
+
+def _show_false_drops(catalog: Catalog, lot: Lot, items: Any, confidence: float, as_json: bool) -> None:
+    from curation.annotation.gates import rate_of
+    from curation.annotation.judgements import judge
+    from curation.annotation.records import all_answers
+
+    judgements = judge(lot, items, all_answers(catalog, lot.name))
+    rate = rate_of(judgements, confidence)
+    estimate = rate.estimate if judgements.judged else None
+    if as_json:
+        bounds = {"estimate": estimate, "lower": rate.lower, "upper": rate.upper, "confidence": confidence}
+        console.as_json({"lot": lot.name, "stage": lot.stage, "judged": judgements.judged, "false_drop_rate": bounds})
+        return
+    console.line(
+        f"{lot.stage}, lot {lot.name}: {judgements.judged} of {len(items)} dropped clips judged; false-drop rate "
+        f"{_rate(estimate, rate.lower, rate.upper, confidence)}"
+    )
+
+
+def _rate(estimate: float | None, lower: float, upper: float, confidence: float) -> str:
+    share = "unknown" if estimate is None else f"{estimate:.2%}"
+    return f"{share}; at least {lower:.2%}, at most {upper:.2%}, each at {confidence:.0%} confidence"
+
+
+def _agreement(found: dict[str, Any]) -> str:
+    if not found["items"]:
+        return "unknown: nothing was judged twice (`funnel sample … --overlap 2`)"
+    measures = [f"{found['items']} clips judged by several, same verdict {found['same']:.0%}"]
+    measures += [f"Cohen's kappa {found['kappa']:.2f}"] if found["kappa"] is not None else []
+    measures += [f"Krippendorff's alpha {found['alpha']:.2f}"] if found["alpha"] is not None else []
+    return ", ".join(measures)
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "nobody"

@@ -1,0 +1,68 @@
+"""`funnel retry`: quarantined clips, sources and files are tried again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curation.cli import console
+
+if TYPE_CHECKING:
+    from curation.plan import Retry
+    from curation.resolve import FunnelPlan
+
+
+def retry(
+    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    stage: Annotated[
+        list[str] | None, typer.Option(help="Only failures of this stage, or of ingest; may be given several times.")
+    ] = None,
+    code: Annotated[
+        list[str] | None, typer.Option(help="Only failures with this code; may be given several times.")
+    ] = None,
+    policy: Annotated[str | None, typer.Option(help="YAML file or shipped policy; default: the last run's.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = as many as the cluster holds.")] = 0,
+    unit_clips: Annotated[int, typer.Option(min=1, help="Clips per unit of work.")] = 256,
+    max_failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit 3 above this share of failures.")] = 0.05,
+    ray_address: Annotated[str, typer.Option(help="Ray cluster to use; 'local' starts Ray here.")] = "local",
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="Time to finish clips in hand after SIGTERM, Ctrl-C.")
+    ] = 30,
+) -> None:
+    """Try what has failed in CATALOG again, whatever the reason and however often it was tried.
+
+    What is owed anyway is done as well. What is in quarantine: funnel query CATALOG "select * from failures", and the
+    failed rows of table `sources`.
+    """
+    from catalogs.catalog import Catalog
+    from curation.cli.job import end_with_budget, execute
+    from curation.last import funnel_of
+    from curation.running.owed import quarantined
+    from curation.summary import RunOptions
+
+    opened = Catalog.open(catalog)
+    funnel = funnel_of(opened, policy)
+    wanted = _wanted(funnel, frozenset(stage or ()), frozenset(code or ()))
+    options = RunOptions(workers, unit_clips, max_failure_rate, ray_address, drain_s=drain_seconds)
+    before = quarantined(opened, funnel, wanted)
+    if not before:
+        console.line("nothing to retry: no such failures")
+        return
+    summary = execute(opened, funnel, options, retry=wanted)
+    console.line(f"{before} failures tried again: {before - quarantined(opened, funnel, wanted)} came back")
+    end_with_budget(summary, max_failure_rate)
+
+
+def _wanted(funnel: FunnelPlan, stages: frozenset[str], codes: frozenset[str]) -> Retry:
+    """Raises UserError on a stage or code that does not exist."""
+    from catalogs.errors import ErrorCode, UserError
+    from curation.plan import Retry
+
+    known_stages = ["ingest", *(plan.name for plan in funnel.stages)]
+    for stage in stages - set(known_stages):
+        raise UserError(f"--stage {stage}: policy {funnel.policy.name} has {', '.join(known_stages)}")
+    known_codes = [code.value for code in ErrorCode]
+    for code in codes - set(known_codes):
+        raise UserError(f"--code {code}: one of {', '.join(known_codes)}")
+    return Retry(stages, codes)

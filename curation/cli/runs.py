@@ -1,0 +1,133 @@
+"""`funnel runs`: what each run on a catalog did, and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curation.cli import console
+
+if TYPE_CHECKING:
+    from curation.history import PhaseRecord, RunRecord, StageRecord
+
+
+def runs(
+    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    run_id: Annotated[str | None, typer.Argument(help="One run: its id, or an unambiguous beginning of it.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many runs are listed, newest first.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """The runs on a catalog, newest first; or one run by phase and stage."""
+    from catalogs.catalog import Catalog
+    from curation.history import run_named, run_records
+
+    opened = Catalog.open(catalog)
+    if run_id is not None:
+        record = run_named(opened, run_id)
+        console.as_json(_as_json(record)) if as_json else _show(record)
+        return
+    records = run_records(opened, limit)
+    if as_json:
+        console.as_json([_as_json(record) for record in records])
+    elif records:
+        _list(records)
+    else:
+        console.line(f"no run on {catalog} yet")
+
+
+def _as_json(record: RunRecord) -> dict[str, Any]:
+    value = asdict(record)
+    for phase, shown in zip(record.phases, value["phases"], strict=True):
+        shown |= {"items_per_second": phase.items_per_second, "hours_per_second": phase.hours_per_second}
+    for stage, shown in zip(record.stages, value["stages"], strict=True):
+        shown["kept_ratio"] = stage.kept_ratio
+    return value
+
+
+def _list(records: list[RunRecord]) -> None:
+    columns = _columns("run", "started", "wall", "status", "policy", "clips", "hours", "failed", "clips/s")
+    rows = []
+    for record in records:
+        measure = record.measure
+        work = (str(measure.items), f"{measure.hours:.2f}") if measure else ("", "")
+        rate = _number(measure.items_per_second if measure else None)
+        started = record.started[:19].replace("T", " ")
+        wall = _duration(record.seconds)
+        rows.append((record.run_id, started, wall, record.status, record.policy, *work, str(record.failed), rate))
+    console.table(columns, rows)
+
+
+def _show(record: RunRecord) -> None:
+    console.line(
+        f"run {record.run_id}: {record.status}, {_duration(record.seconds)} from {record.started}; "
+        f"policy {record.policy} ({record.profile}), funnel {record.tool_version}"
+        + (f", pool {record.pool}" if record.pool else "")
+    )
+    if not record.phases:
+        console.line("nothing was owed")
+        return
+    console.line()
+    _show_phases(record.phases)
+    console.line()
+    _show_stages(record.stages)
+
+
+def _show_phases(phases: Sequence[PhaseRecord]) -> None:
+    titles = ("phase", "items", "hours", "failed", "wall", "items/s", "hours/h", "waiting s", "peak MB")
+    rows = [
+        (
+            phase.phase,
+            str(phase.items),
+            f"{phase.hours:.2f}",
+            str(phase.failed),
+            _duration(phase.wall_seconds),
+            _number(phase.items_per_second),
+            _number(phase.hours_per_second and phase.hours_per_second * 3600),
+            _number(phase.wait_seconds),
+            _number(phase.peak_memory_mb, 0),
+        )
+        for phase in phases
+    ]
+    console.table(_columns(*titles), rows)
+
+
+def _show_stages(stages: Sequence[StageRecord]) -> None:
+    titles = ("stage", "measured", "kept", "kept ratio", "decode s", "infer s", "failures")
+    rows = [
+        (
+            stage.stage,
+            str(stage.measured),
+            "" if stage.kept is None else str(stage.kept),
+            "" if stage.kept_ratio is None else f"{stage.kept_ratio:.0%}",
+            _number(stage.decode_seconds),
+            _number(stage.infer_seconds),
+            ", ".join(f"{code} {count}" for code, count in stage.failed.items()),
+        )
+        for stage in stages
+    ]
+    console.table(_columns(*titles), rows)
+
+
+_WORDS = frozenset({"run", "started", "status", "policy", "phase", "stage", "failures"})  # all else is numbers
+
+
+def _columns(*titles: str) -> list[console.Column]:
+    return [
+        console.Column(title, name=title != "failures", align="left" if title in _WORDS else "right")
+        for title in titles
+    ]
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

@@ -1,0 +1,41 @@
+"""`funnel verify`: read a whole catalog and say what does not hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curation.cli import console
+
+if TYPE_CHECKING:
+    from catalogs.verify import Verification
+
+BROKEN = 2  #: exit code when something does not hold
+
+
+def verify(
+    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    hashes: Annotated[bool, typer.Option("--hashes", help="Also read the sources and compare their bytes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Read every file; one line per problem and exit code 2 if there is any."""
+    from catalogs import verify as verification
+    from catalogs.catalog import Catalog
+
+    found = verification.verify(Catalog.open(catalog), hashes)
+    console.as_json(found.as_json()) if as_json else _show(found)
+    if found.problems:
+        raise typer.Exit(BROKEN)
+
+
+def _show(found: Verification) -> None:
+    console.line(f"{found.sources} sources, {found.clips} clips, {found.files} files read\n")
+    if stages := sorted(found.measured.keys() | found.failed.keys()):
+        columns = [console.Column(name, name=True) for name in ("stage", "fingerprint")]
+        columns += [console.Column(name, align="right") for name in ("measured", "failed", "twice")]
+        counts = (found.measured, found.failed, found.duplicates)
+        console.table(columns, [[*stage.split("@"), *(str(count[stage]) for count in counts)] for stage in stages])
+    for problem in found.problems:
+        console.line(f"{problem.kind}: {problem.where}: {problem.detail}")
+    console.line("nothing wrong" if not found.problems else f"{len(found.problems)} problems")

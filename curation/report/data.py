@@ -1,0 +1,92 @@
+"""Everything that a report shows, gathered once: aggregates over the catalog's views, whatever its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+
+from catalogs.catalog import Catalog
+from curation.report.amounts import Amount
+from curation.report.histograms import Bars, Histogram, Text, columns_of
+from curation.report.moves import Move, moves_of
+from curation.report.picks import Sheet, sheets_of, spans_of
+from curation.report.record import Record, read_record
+from curation.report.sheets import Strip, strips
+from curation.report.walk import FunnelLine, Walk
+from curation.resolve import FunnelPlan, StagePlan
+from curation.verdicts import open_views
+
+PICTURE_BYTES = 3_000_000  #: all pictures of a report together, before they are written as text (a third longer)
+
+
+@dataclass(frozen=True)
+class StageData:
+    """One stage: its plan, its line of the funnel, and what was measured on the clips that reached it."""
+
+    plan: StagePlan
+    line: FunnelLine
+    columns: list[Histogram | Bars | Text]
+    moves: list[Move]
+    sheets: list[Sheet]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What :mod:`curation.report.page` turns into a page.
+
+    Attributes:
+        clips: everything that scene_split made; ``kept`` what passed every rule.
+        strips: clip id -> pictures, for every clip of the sheets.
+    """
+
+    catalog: str
+    made: datetime
+    tool_version: str
+    funnel: FunnelPlan
+    clips: Amount
+    kept: Amount
+    stages: list[StageData]
+    record: Record
+    strips: dict[str, Strip]
+
+    @property
+    def pool_names(self) -> list[str]:
+        """Folders or URLs that the runs have read, in the order of the runs."""
+        return list(dict.fromkeys(run.pool for run in reversed(self.record.runs) if run.pool))
+
+
+def collect(catalog: Catalog, funnel: FunnelPlan, clips_per_sheet: int = 4, seed: int = 0) -> ReportData:
+    """Read a catalog under a funnel.
+
+    Args:
+        clips_per_sheet: clips shown per contact sheet; 0 opens no media at all.
+        seed: decides which.
+    """
+    with open_views(catalog, funnel) as connection:
+        walk = Walk(connection, funnel, seed)
+        lines = walk.lines()
+        stages = [_stage(walk, plan, line, clips_per_sheet) for plan, line in zip(funnel.stages, lines, strict=True)]
+        shown = [pick.clip_id for stage in stages for sheet in stage.sheets for pick in sheet.picks]
+        return ReportData(
+            catalog=catalog.store.url,
+            made=datetime.now(timezone.utc),
+            tool_version=version("portrait-funnel"),
+            funnel=funnel,
+            clips=lines[0].entered,
+            kept=walk.kept(),
+            stages=stages,
+            record=read_record(catalog, funnel, connection),
+            strips=strips(spans_of(connection, shown), PICTURE_BYTES // max(1, len(shown))),
+        )
+
+
+def _stage(walk: Walk, plan: StagePlan, line: FunnelLine, clips_per_sheet: int) -> StageData:
+    with walk.reached(plan):
+        return StageData(
+            plan=plan,
+            line=line,
+            columns=columns_of(walk.connection, plan),
+            moves=moves_of(walk.connection, plan),
+            sheets=sheets_of(walk, plan, clips_per_sheet),
+        )

@@ -1,0 +1,113 @@
+"""A seeded handful of clips per stage to look at: passed, dropped by each rule, and nearest to each threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import duckdb
+import pyarrow as pa
+
+from catalogs.media import ClipSpan
+from curation.policy import Rule, rule_columns
+from curation.report.moves import Judged, judged_thresholds
+from curation.report.walk import Walk
+from curation.resolve import StagePlan
+
+Kind = Literal["passed", "dropped", "borderline"]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One clip of a sheet.
+
+    Attributes:
+        scores: what the rules in question look at, as text.
+        fate: in words, what became of it in the end.
+    """
+
+    clip_id: str
+    scores: dict[str, str]
+    fate: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Some clips that have something in common; ``title`` says what."""
+
+    kind: Kind
+    title: str
+    picks: tuple[Pick, ...]
+
+
+def sheets_of(walk: Walk, plan: StagePlan, clips: int) -> list[Sheet]:
+    """The sheets of a stage, over the table ``_reached``, each of at most ``clips`` clips.
+
+    The same seed of the walk picks the same clips.
+    """
+    if not clips:
+        return []
+    rules = plan.policy.rules
+    passed = f"_reached WHERE _rule IS NULL ORDER BY _place LIMIT {clips}"
+    sheets = [Sheet("passed", "Passed", _picks(walk, plan, rules, passed))]
+    for rule in rules:
+        dropped = f"_reached WHERE _rule = '{rule.name}' ORDER BY _place LIMIT {clips}"
+        sheets.append(
+            Sheet("dropped", f"Dropped by {rule.name}: {rule.expression}", _picks(walk, plan, [rule], dropped))
+        )
+    for judged in judged_thresholds(plan):
+        title = f"Nearest to {judged.comparison} ({judged.rule.name}), either side"
+        nearest = _nearest(judged, max(1, clips // 2))
+        sheets.append(Sheet("borderline", title, _picks(walk, plan, [judged.rule], nearest)))
+    return [sheet for sheet in sheets if sheet.picks]
+
+
+def _nearest(judged: Judged, clips: int) -> str:
+    """SQL for the clips nearest to a threshold on either side, of those that nothing else at this stage drops."""
+    comparison = judged.comparison
+    order = f"ORDER BY abs(({comparison.value}) - {comparison.threshold!r}), _place LIMIT {clips}"
+    sides = (
+        f"(SELECT * FROM _reached WHERE {judged.swayed} AND {side} {order})"
+        for side in (comparison.holds, f"NOT {comparison.holds}")
+    )
+    return f"({' UNION ALL '.join(sides)})"
+
+
+def _picks(walk: Walk, plan: StagePlan, rules: Sequence[Rule], source: str) -> tuple[Pick, ...]:
+    """The clips of ``source`` (SQL), with what ``rules`` look at."""
+    columns = list(dict.fromkeys(column for rule in rules for column in rule.columns))
+    chosen = ", ".join(["clip_id", "_stop", "_stop_rule", *(f'"{column}"' for column in columns)])
+    rows = walk.connection.execute(f"SELECT {chosen} FROM {source}").fetchall()
+    types = rule_columns(plan.stage)
+    return tuple(
+        Pick(
+            clip_id,
+            {name: _text(value, types.field(name)) for name, value in zip(columns, values, strict=True)},
+            walk.stopped_at(stop, rule),
+        )
+        for clip_id, stop, rule, *values in rows
+    )
+
+
+def _text(value: Any, field: pa.Field) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.4g}" if pa.types.is_floating(field.type) else str(value)
+
+
+def spans_of(connection: duckdb.DuckDBPyConnection, clip_ids: Iterable[str]) -> dict[str, ClipSpan]:
+    """Where clips lie: in the newest file that holds their source's bytes."""
+    rows = connection.execute(
+        """SELECT clip_id, source_id, coalesce(newest.path, clips.path), start_s, end_s, start_pts, end_pts, time_base
+        FROM clips LEFT JOIN
+            (SELECT source_id, arg_max(path, ingested_at) AS path FROM sources GROUP BY source_id) AS newest
+            USING (source_id)
+        WHERE clip_id IN (SELECT unnest(?::VARCHAR[]))""",
+        [sorted(set(clip_ids))],
+    ).fetchall()
+    return {
+        clip_id: ClipSpan(clip_id, source_id, path, start_s, end_s, start_pts, end_pts, Fraction(time_base))
+        for clip_id, source_id, path, start_s, end_s, start_pts, end_pts, time_base in rows
+    }

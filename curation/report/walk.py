@@ -1,0 +1,120 @@
+"""How far every clip got, computed once, and what the funnel looks like from that.
+
+The verdicts of a catalog are a view over everything; a report asks dozens of questions of them. So they are written
+down once, in a temporary table of DuckDB's (which spills to disk when memory is short), and so is each stage in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import duckdb
+
+from curation.report.amounts import Amount, total
+from curation.resolve import FunnelPlan, StagePlan
+
+_KEPT = 255  #: ``stop`` of a clip that nothing stopped
+
+
+@dataclass(frozen=True)
+class FunnelLine:
+    """One stage of the funnel: what came in, and what became of it.
+
+    Attributes:
+        dropped: rule -> clips, in the policy's order; ``unavailable`` where the policy drops for a missing model.
+        unmeasured: clips for which a model was missing; they count as kept or dropped as the policy says.
+    """
+
+    stage: str
+    entered: Amount
+    passed: Amount
+    dropped: dict[str, Amount]
+    failed: Amount
+    pending: Amount
+    unmeasured: Amount
+
+
+class Walk:
+    """The clips of a catalog with where they stopped, on a connection of :func:`curation.verdicts.open_views`.
+
+    Args:
+        seed: decides which clips :meth:`reached` puts first (column ``_place``).
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, funnel: FunnelPlan, seed: int = 0):
+        self.connection = connection
+        self.funnel = funnel
+        self._names = [plan.name for plan in funnel.stages]
+        connection.execute(
+            f"""CREATE TEMP TABLE _walked AS
+            SELECT clip_id, duration_s AS _seconds, drop_rule, verdict = 'keep' AS _kept,
+                   coalesce(list_position({self._names}, coalesce(drop_stage, pending_stage)) - 1, {_KEPT})::UTINYINT
+                       AS stop,
+                   md5_number_lower('{seed}:' || clip_id) AS _place
+            FROM verdicts JOIN clips USING (clip_id)"""
+        )
+
+    def lines(self) -> list[FunnelLine]:
+        """The funnel, stage by stage."""
+        rows = self.connection.execute(
+            "SELECT stop, drop_rule, count(*), sum(_seconds) FROM _walked GROUP BY ALL"
+        ).fetchall()
+        entered = total(Amount(clips, seconds) for _, _, clips, seconds in rows)
+        lines = []
+        for number, plan in enumerate(self.funnel.stages):
+            stopped = {rule: Amount(clips, seconds) for stop, rule, clips, seconds in rows if stop == number}
+            passed = entered - total(stopped.values())
+            failed, pending = stopped.pop("failed", Amount()), stopped.pop(None, Amount())
+            rules = [rule.name for rule in plan.policy.rules if rule.name in stopped]
+            dropped = {rule: stopped[rule] for rule in (*rules, *sorted(stopped.keys() - set(rules)))}
+            unmeasured = self._unmeasured(plan, entered)
+            lines.append(FunnelLine(plan.name, entered, passed, dropped, failed, pending, unmeasured))
+            entered = passed
+        return lines
+
+    def kept(self) -> Amount:
+        """What passed every rule."""
+        found = self.connection.execute("SELECT count(*), sum(_seconds) FROM _walked WHERE _kept").fetchone()
+        clips, seconds = found or (0, None)
+        return Amount(clips, seconds or 0.0)
+
+    def stopped_at(self, stop: int, rule: str | None) -> str:
+        """In words, what became of a clip of the table ``_walked``."""
+        if stop == _KEPT:
+            return "kept"
+        name = self._names[stop]
+        return f"{name} pending" if rule is None else f"dropped by {name}: {rule}"
+
+    @contextmanager
+    def reached(self, plan: StagePlan) -> Iterator[None]:
+        """Table ``_reached`` for the time being: the clips that got as far as a stage and were measured by it.
+
+        Columns: the stage's own, ``_seconds``, ``_place``, ``_kept`` (to the end), ``_rule`` (of this stage, that
+        dropped it; NULL: passed), ``_stop`` and ``_stop_rule`` (see :meth:`stopped_at`).
+        """
+        number = self._names.index(plan.name)
+        table = "clips" if plan.stage.key == "source_id" else f'"{plan.name}"'
+        self.connection.execute(
+            f"""CREATE TEMP TABLE _reached AS
+            SELECT measured.*, _seconds, _place, _kept, CASE WHEN stop = {number} THEN drop_rule END AS _rule,
+                   stop AS _stop, drop_rule AS _stop_rule
+            FROM {table} AS measured JOIN _walked USING (clip_id) WHERE stop >= {number}"""
+        )
+        try:
+            yield
+        finally:
+            self.connection.execute("DROP TABLE _reached")
+
+    def _unmeasured(self, plan: StagePlan, entered: Amount) -> Amount:
+        if not plan.is_available:
+            return entered
+        if not plan.unavailable_columns:
+            return Amount()
+        found = self.connection.execute(
+            f"""SELECT count(*), sum(_seconds) FROM "{plan.name}" JOIN _walked USING (clip_id)
+            WHERE status = 'unavailable' AND stop >= {self._names.index(plan.name)}"""
+        ).fetchone()
+        clips, seconds = found or (0, None)
+        return Amount(clips, seconds or 0.0)

@@ -1,0 +1,34 @@
+"""Write the page to its file: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from catalogs.errors import UserError
+
+
+def check_target(target: Path) -> None:
+    """Raises UserError if nothing can be written there."""
+    if target.is_dir():
+        raise UserError(f"--out {target} is a folder; name a file in it, such as {target / 'report.html'}")
+    if not target.parent.is_dir():
+        raise UserError(f"--out {target}: there is no folder {target.parent}; make it first")
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--out {target}: cannot write to {target.parent} ({error.strerror})") from error
+
+
+def write_page(target: Path, text: str) -> None:
+    """Replace ``target`` by ``text``. Raises UserError if the disk refuses; what was there is then left alone."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, "utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        raise UserError(f"--out {target}: cannot be written ({error.strerror})") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""Ray: starting or joining it, and how many workers of one kind its nodes hold."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+
+from curation.resolve import StagePlan
+from curation.summary import RunOptions
+from stages.base import Resources
+
+_OBJECT_STORE_BYTES = 128 << 20  # units and counts are small, and nothing else travels through Ray
+_PROCESS_GB = 0.5  # Python and its libraries: in every stage's declared memory, but once in a process
+_SLACK = 1e-6
+
+#: What a driver outside the cluster knows and workers need: where weights lie, how storage is reached. Inside a
+#: submitted job nothing is added: its ``runtime_env`` says what the workers get.
+_FORWARDED = ("FUNNEL_", "AWS_", "AZURE_STORAGE_", "FSSPEC_")
+_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+
+def start_ray(options: RunOptions) -> None:
+    """Join the cluster at ``options.ray_address``, or start Ray here for this run; once per process."""
+    if ray.is_initialized():
+        return
+    # "local" is said outright: a stale address file of an earlier cluster would make a plain init hang.
+    is_local = options.is_local
+    logging.getLogger("ray").setLevel(logging.ERROR)  # its start-up notes are not the user's business
+    ray.init(
+        address=options.ray_address,
+        include_dashboard=False if is_local else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=False,
+        num_cpus=(options.workers or None) if is_local else None,
+        object_store_memory=_OBJECT_STORE_BYTES if is_local else None,
+        runtime_env=None if is_local or _JOB_CONFIG in os.environ else {"env_vars": _forwarded()},
+    )
+
+
+def _forwarded() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(_FORWARDED)}
+
+
+def alive_nodes() -> list[dict[str, float]]:
+    """Total resources of each node that is alive (``CPU``, ``GPU``, ``memory`` in bytes)."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def node_is_alive(node_id: str) -> bool:
+    return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
+
+
+def fused_resources(plans: tuple[StagePlan, ...], cluster_gpus: float) -> Resources:
+    """One actor runs all stages of the job one after the other: it needs the most that any of them does.
+
+    All models stay loaded, so shares of a GPU add up like memory (to one at most). A cluster without GPUs is asked for
+    none, or it would wait for ever; nor is one asked for by stages that are told to stay on the CPU.
+    """
+    available = [plan for plan in plans if plan.is_available]
+    parts = [plan.resources for plan in available] or [Resources()]
+    gpus = sum(plan.resources.gpus for plan in available if _device(plan) != "cpu")
+    has_gpus = cluster_gpus > 0 or any(_device(plan) == "cuda" for plan in available)
+    return Resources(
+        cpus=max(part.cpus for part in parts),
+        gpus=min(1.0, gpus) if has_gpus else 0.0,
+        memory_gb=_PROCESS_GB + sum(max(0.0, part.memory_gb - _PROCESS_GB) for part in parts),
+    )
+
+
+def _device(plan: StagePlan) -> str:
+    return str(getattr(plan.policy.config, "device", ""))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the workers of one phase fit.
+
+    On a machine of one's own memory is not reserved: it only says how many workers there are by default. On a cluster
+    it is, so that Ray does not crowd a node; but never more than the largest node has, as declared needs are cautious.
+
+    Attributes:
+        resources: what one worker reserves.
+        wanted: number of workers that the user asked for; 0 = as many as the nodes hold.
+        memory_gb: what one worker is declared to need.
+        reserves_memory: whether Ray is told of it.
+    """
+
+    resources: Resources
+    wanted: int
+    memory_gb: float
+    reserves_memory: bool
+
+    @classmethod
+    def of(cls, resources: Resources, options: RunOptions) -> Places:
+        nodes = alive_nodes()
+        memory_gb = resources.memory_gb
+        if options.is_local and options.workers:
+            share = max(node.get("CPU", 0.0) for node in nodes) / options.workers
+            resources = replace(resources, cpus=min(resources.cpus, int(share * 1000) / 1000))
+        largest_gb = max((node.get("memory", 0.0) / 1e9 for node in nodes), default=0.0)
+        return cls(
+            replace(resources, memory_gb=min(memory_gb, largest_gb)), options.workers, memory_gb, not options.is_local
+        )
+
+    @property
+    def actor_options(self) -> dict[str, Any]:
+        """For ``ray.remote``."""
+        options: dict[str, Any] = {"num_cpus": self.resources.cpus, "num_gpus": self.resources.gpus}
+        if self.reserves_memory:
+            options["memory"] = int(self.resources.memory_gb * 1e9)
+        return options
+
+    def target(self) -> int:
+        """How many workers there should be now. Asking for more than the nodes hold makes Ray's autoscaler add some;
+        where not one fits, one is asked for.
+        """
+        return self.wanted or max(1, self.held())
+
+    def held(self) -> int:
+        """How many workers the nodes that are alive hold in all."""
+        return sum(self._held_by(node) for node in alive_nodes())
+
+    def _held_by(self, node: dict[str, float]) -> int:
+        resources = self.resources
+        limits = [node.get("memory", 0.0) / 1e9 / max(resources.memory_gb, _SLACK)]
+        if resources.cpus:
+            limits.append(node.get("CPU", 0.0) / resources.cpus)
+        if resources.gpus:  # a share does not straddle two GPUs
+            limits.append(int(node.get("GPU", 0.0)) * int(1 / resources.gpus + _SLACK))
+        return int(min(limits) + _SLACK)
+
+    def __str__(self) -> str:
+        gpus = f", {self.resources.gpus:g} GPU" if self.resources.gpus else ""
+        return f"{self.resources.cpus:g} CPU{gpus}, {self.resources.memory_gb:.1f} GB"

@@ -1,0 +1,124 @@
+"""What the first two phases owe: files of the pool that are not catalogued, sources that are not cut; and what is in
+quarantine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import pyarrow.compute as pc
+
+from catalogs.catalog import Catalog
+from catalogs.errors import ErrorCode
+from catalogs.layout import live_clips
+from curation.plan import MAX_ATTEMPTS, Retry, SourceFile, current_sources
+from curation.resolve import FunnelPlan, StagePlan
+from curation.verdicts import failure_counts, open_views
+from stages.ingest import Pool, PoolFile
+
+
+def owed_files(catalog: Catalog, pool: Pool) -> list[PoolFile]:
+    """Files of the pool that are not catalogued as they are now, or could not be read for a reason that passes."""
+    known = {_file(row).key for row in _source_rows(catalog) if not _is_transient(row)}
+    return [file for file in pool.files if file.key not in known]
+
+
+def failed_files(catalog: Catalog, retry: Retry) -> dict[str, list[PoolFile]]:
+    """Catalogued files that could not be used and are to be read again, by dataset."""
+    rows = list(_source_rows(catalog))
+    usable = {_file(row).key for row in rows if row["status"] == "ok"}
+    found: dict[str, dict[tuple, PoolFile]] = {}
+    for row in rows:
+        file = _file(row)
+        if row["status"] == "failed" and file.key not in usable and retry.wants("ingest", row["error_code"]):
+            found.setdefault(row["dataset"], {})[file.key] = file
+    return {dataset: list(files.values()) for dataset, files in found.items()}
+
+
+def owed_sources(
+    catalog: Catalog, plan: StagePlan, retry: Retry | None = None
+) -> tuple[list[SourceFile], dict[str, int]]:
+    """Sources that scene_split has to cut: new ones, and failed ones that deserve another try.
+
+    Returns:
+        The sources by id, and how often each that has failed did so.
+    """
+    sources = current_sources(catalog)
+    dealt_with = catalog.split_sources(plan.digest)
+
+    def is_owed_again(row: Mapping[str, Any]) -> bool:
+        if retry is not None and retry.wants(plan.name, row["error_code"]):
+            return True
+        return ErrorCode(row["error_code"]).is_transient and row["attempt"] < MAX_ATTEMPTS
+
+    again = _failed_sources(catalog, plan, is_owed_again)
+    owed = [source for key, source in sorted(sources.items()) if key not in dealt_with or key in again]
+    return owed, {key: attempt for key, attempt in again.items() if key in sources}
+
+
+def unread(catalog: Catalog, files: Iterable[PoolFile], before: Mapping[tuple, datetime]) -> list[PoolFile]:
+    """Those of the files that have got no row since ``before`` (:func:`read_times`)."""
+    now = read_times(catalog)
+    return [file for file in files if now.get(file.key) == before.get(file.key)]
+
+
+def read_times(catalog: Catalog) -> dict[tuple, datetime]:
+    """When each file, as it was then, was last ingested."""
+    rows = catalog.sources(["path", "size_bytes", "revision", "ingested_at"]).sort_by("ingested_at").to_pylist()
+    return {_file(row).key: row["ingested_at"] for row in rows}
+
+
+def uncut(
+    catalog: Catalog, plan: StagePlan, sources: Iterable[SourceFile], attempts: Mapping[str, int]
+) -> list[SourceFile]:
+    """Those of the sources that have got neither clips nor another failure since they had failed ``attempts`` times."""
+    dealt_with = catalog.split_sources(plan.digest)
+    failed = _failed_sources(catalog, plan, lambda _: True)
+
+    def is_uncut(key: str) -> bool:
+        return key not in dealt_with or (key in failed and failed[key] <= attempts.get(key, 0))
+
+    return [source for source in sources if is_uncut(source.source_id)]
+
+
+def quarantined(catalog: Catalog, funnel: FunnelPlan, retry: Retry) -> int:
+    """How many files, sources and clips ``retry`` is about."""
+    files = sum(map(len, failed_files(catalog, retry).values()))
+    split = funnel.split
+    failed = _failed_sources(catalog, split, lambda row: retry.wants(split.name, row["error_code"]))
+    sources = current_sources(catalog).keys() & failed.keys()
+    measuring = {plan.name for plan in funnel.measuring}
+    counts = failure_counts(open_views(catalog, funnel))
+    clips = sum(rows for stage, code, rows in counts if stage in measuring and retry.wants(stage, code))
+    return files + len(sources) + clips
+
+
+def _failed_sources(
+    catalog: Catalog, plan: StagePlan, is_wanted: Callable[[Mapping[str, Any]], bool]
+) -> dict[str, int]:
+    """source_id -> attempts so far, for sources without clips whose last failure row is wanted."""
+    last: dict[str, Mapping[str, Any]] = {}
+    for row in catalog.failures(plan.name, plan.digest).select(["id", "error_code", "attempt"]).to_pylist():
+        if row["id"] not in last or row["attempt"] > last[row["id"]]["attempt"]:
+            last[row["id"]] = row
+    wanted = {key: row["attempt"] for key, row in last.items() if is_wanted(row)}
+    if wanted:
+        for name in live_clips(catalog.store, plan.digest):
+            for source_id in pc.unique(catalog.store.read_table(name, ["source_id"])["source_id"]).to_pylist():
+                wanted.pop(source_id, None)
+    return wanted
+
+
+def _source_rows(catalog: Catalog) -> Iterator[Mapping[str, Any]]:
+    columns = ["path", "size_bytes", "revision", "dataset", "status", "error_code"]
+    return iter(catalog.sources(columns).to_pylist())
+
+
+def _file(row: Mapping[str, Any]) -> PoolFile:
+    return PoolFile(row["path"], row["size_bytes"], row["revision"])
+
+
+def _is_transient(row: Mapping[str, Any]) -> bool:
+    return row["status"] == "failed" and ErrorCode(row["error_code"]).is_transient

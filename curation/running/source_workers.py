@@ -1,0 +1,168 @@
+"""The workers of the first two phases: ingest reads files, scene_split cuts sources into clips."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import cast
+
+import pyarrow as pa
+
+from catalogs import schema
+from catalogs.catalog import Catalog
+from catalogs.errors import ClipError, ErrorCode, UserError
+from catalogs.ids import clip_id
+from catalogs.media import MediaLimits
+from curation.decide import Decider
+from curation.logs import about
+from curation.plan import Batch, SourceFile
+from curation.resolve import StagePlan
+from curation.running.tally import Tally
+from curation.running.watchdog import Watchdog
+from curation.running.worker import HANG_FACTOR, HUNG, failure_row, one_thread_per_library
+from stages.ingest import PoolFile, ingest_file, sources_table, unusable_file
+from stages.scene_split import LIMIT_COVERS_S, SceneSpan, SceneSplitter
+
+
+class IngestWorker:
+    """Reads headers and hashes of pool files; commits one sources part per call."""
+
+    def __init__(self, catalog_url: str, limits: MediaLimits, dataset: str):
+        self._catalog = Catalog.open(catalog_url)
+        self._limits, self._dataset = limits, dataset
+        self._watchdog = Watchdog(self._last_words)
+        self._rows: list[dict] = []
+        self._file: PoolFile | None = None
+
+    def run(self, files: Batch, stop: threading.Event) -> Tally:
+        """``files.items``: PoolFile."""
+        self._rows = []
+        for self._file in files.items:
+            if stop.is_set():
+                break
+            # Hashing takes as long as reading does, so a large file is given time by its size.
+            patience = HANG_FACTOR * (self._limits.max_seconds + self._file.size_bytes / _SLOWEST_BYTES_PER_S)
+            with self._watchdog.guard(patience):
+                self._rows.append(ingest_file(self._file, self._dataset, self._limits))
+        rows = self._rows
+        if rows:
+            self._catalog.add_sources(sources_table(rows))
+        failed = Counter(f"ingest:{row['error_code']}" for row in rows if row["status"] == "failed")
+        seconds = sum(row["duration_s"] or 0.0 for row in rows)
+        return Tally(len(rows), seconds, Counter(ingest=len(rows) - failed.total()), failed=failed)
+
+    def _last_words(self) -> None:
+        if self._file is not None:
+            hung = unusable_file(self._file, self._dataset, HUNG)
+            self._catalog.add_sources(sources_table([*self._rows, hung]))
+
+
+_SLOWEST_BYTES_PER_S = 1 << 20
+
+
+@dataclass
+class _Cuts:
+    """What scene_split has found so far in a unit, and the source in hand."""
+
+    clips: list[dict] = field(default_factory=list)
+    failures: list[dict] = field(default_factory=list)
+    source: SourceFile | None = None
+
+
+class SplitWorker:
+    """Runs scene_split over sources; commits one clips part per call, whole sources only.
+
+    Args:
+        attempts: source_id -> how often it has failed so far, where that is not never.
+    """
+
+    def __init__(self, catalog_url: str, plan: StagePlan, limits: MediaLimits, attempts: dict[str, int] | None = None):
+        one_thread_per_library()
+        self._catalog = Catalog.open(catalog_url)
+        self._plan, self._limits, self._attempts = plan, limits, attempts or {}
+        self._splitter = cast(SceneSplitter, plan.backend.load(plan.policy.config))
+        self._watchdog = Watchdog(self._last_words)
+        self._decider = Decider()
+        self._cuts = _Cuts()
+
+    def run(self, sources: Batch, stop: threading.Event) -> Tally:
+        """``sources.items``: SourceFile."""
+        tally = Tally()
+        cuts = self._cuts = _Cuts()
+        for source in sources.items:
+            if stop.is_set():
+                break
+            cuts.source = source
+            began = time.monotonic()
+            try:
+                with about(source_id=source.source_id, stage="scene_split"):
+                    found, broken = self._split(source)
+                cuts.clips += found
+                cuts.failures += broken
+            except UserError:
+                raise  # no source's fault: the run stops with this line
+            except Exception as error:
+                cuts.failures.append(self._failure(source.source_id, error))
+            tally.seconds["scene_split"] += time.monotonic() - began
+            tally.clips += 1
+        tally.clip_seconds = sum(row["duration_s"] for row in cuts.clips)
+        tally.measured["scene_split"] = len(cuts.clips)
+        tally.kept["scene_split"] = sum(decision.keep for decision in self._decider.decide(self._plan, _table(cuts)))
+        tally.note_failures(cuts.failures)
+        self._commit(cuts)
+        return tally
+
+    def _commit(self, cuts: _Cuts) -> None:
+        # Failures first: a source with clips is done, so whatever else there is to say of it must be there before.
+        if cuts.failures:
+            table = pa.Table.from_pylist(cuts.failures, schema=schema.FAILURES)
+            self._catalog.add_failures("scene_split", self._plan.digest, "part-sources", table)
+        if cuts.clips:
+            self._catalog.add_clips(self._plan.digest, _table(cuts))
+
+    def _last_words(self) -> None:
+        if self._cuts.source is not None:
+            self._cuts.failures.append(self._failure(self._cuts.source.source_id, HUNG))
+            self._commit(self._cuts)
+
+    def _failure(self, key: str, error: Exception) -> dict:
+        return failure_row(self._plan, key, error, self._attempts.get(key, 0) + 1)
+
+    def _split(self, source: SourceFile) -> tuple[list[dict], list[dict]]:
+        """Clip rows, and failure rows of shots that hold broken pictures."""
+        patience = HANG_FACTOR * self._limits.max_seconds * max(1.0, source.duration_s / LIMIT_COVERS_S)
+        with self._watchdog.guard(patience):
+            result = self._splitter.split(source.path, self._limits)
+        clips = [_clip_row(source, span, result.time_base) for span in result.spans]
+        failures = []
+        for span in result.corrupt:
+            error = ClipError(ErrorCode.CORRUPT, f"{span.corrupt_frames} pictures do not decode")
+            failures.append(self._failure(clip_id(source.source_id, span.start_pts, span.end_pts), error))
+        if not clips:
+            raise ClipError(ErrorCode.NO_CLIPS, "not one clean shot in it")
+        return clips, failures
+
+
+def _table(cuts: _Cuts) -> pa.Table:
+    return pa.Table.from_pylist(cuts.clips, schema=schema.CLIPS)
+
+
+def _clip_row(source: SourceFile, span: SceneSpan, time_base: Fraction) -> dict:
+    start_s, end_s = float(span.start_pts * time_base), float(span.end_pts * time_base)
+    return {
+        "clip_id": clip_id(source.source_id, span.start_pts, span.end_pts),
+        "source_id": source.source_id,
+        "path": source.path,
+        "start_s": start_s,
+        "end_s": end_s,
+        "duration_s": end_s - start_s,
+        "start_pts": span.start_pts,
+        "end_pts": span.end_pts,
+        "time_base": str(time_base),
+        "n_frames": span.n_frames,
+        "cut_in": span.cut_in,
+        "cut_out": span.cut_out,
+    }

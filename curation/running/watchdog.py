@@ -1,0 +1,62 @@
+"""Ends this process when one clip takes far too long.
+
+A decode loop checks its own deadline between packets, but a call that hangs inside a C library never gets there. The
+only cure is to end the process: the driver sees a crash and gives what is left of the unit to another worker.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
+
+_EXIT_CODE = 70  # EX_SOFTWARE
+_POLL_S = 1.0
+_LAST_WORDS_S = 30.0
+
+
+class Watchdog:
+    """One thread that watches one deadline. The hanging call must have released the GIL, as ffmpeg and ONNX do.
+
+    Args:
+        last_words: called before the process ends, while the hanging call still hangs: commits what is finished and
+            says which clip hung, so that neither is done again. It gets half a minute.
+    """
+
+    def __init__(self, last_words: Callable[[], None]) -> None:
+        self._deadline: float | None = None
+        self._last_words = last_words
+        threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
+
+    @contextmanager
+    def guard(self, seconds: float) -> Iterator[None]:
+        """Around the work on one clip: the process ends if it takes longer."""
+        self._deadline = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._deadline = None
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_POLL_S)
+            deadline = self._deadline
+            if deadline is not None and time.monotonic() > deadline:
+                faulthandler.dump_traceback(file=sys.stderr)
+                self._say_last_words()
+                os._exit(_EXIT_CODE)
+
+    def _say_last_words(self) -> None:
+        """In a thread of its own, as the storage may be what hangs."""
+        thread = threading.Thread(target=self._last_words, daemon=True, name="last-words")
+        thread.start()
+        thread.join(_LAST_WORDS_S)
+        if thread.is_alive():
+            log.error("what was finished could not be committed; it will be measured again")

@@ -1,0 +1,99 @@
+"""Whatever is done to a catalog in whatever order, its views and plans say what a plain dict says."""
+
+import random
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from catalogs.catalog import Catalog
+from catalogs.verify import verify
+from curation.plan import owed_units
+from curation.verdicts import funnel_counts, open_views
+from tests.catalogs.compaction_model import Failed, Model
+from tests.curation.fakes import fake_funnel
+
+FUNNEL = fake_funnel(first="number < 6", second="number < 6")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_views_and_plans_say_what_was_done(tmp_path: Path, seed: int) -> None:
+    catalog = Catalog.open_or_create(str(tmp_path / "cat"))
+    model = Model(catalog, FUNNEL, random.Random(seed))
+    done = []
+    for _ in range(14):
+        done.append(model.step())
+        check_views(model, f"seed {seed}: {done}")
+        check_plan(model, f"seed {seed}: {done}")
+    check_verification(model)
+
+
+def check_views(model: Model, history: str) -> None:
+    views = open_views(model.catalog, model.funnel)
+    assert pairs(views, "SELECT clip_id, source_id FROM clips") == sorted(model.clips.items()), history
+    for stage, outcomes in model.outcomes.items():
+        measured = sorted((clip, found) for clip, found in outcomes.items() if isinstance(found, float))
+        assert pairs(views, f"SELECT clip_id, number FROM {stage}") == measured, history
+        failed = sorted((clip, f.code, f.attempt) for clip, f in outcomes.items() if isinstance(f, Failed))
+        sql = f"SELECT id, error_code, attempt FROM failures WHERE stage = '{stage}'"
+        assert pairs(views, sql) == failed, history
+    verdicts = sorted((clip, *expected_verdict(model, clip)) for clip in model.clips)
+    found = pairs(views, "SELECT clip_id, verdict, coalesce(drop_stage, pending_stage), drop_rule FROM verdicts")
+    assert found == verdicts, history
+    kept = sorted((clip, model.outcomes["first"][clip]) for clip, verdict, *_ in verdicts if verdict == "keep")
+    assert pairs(views, "SELECT clip_id, number FROM curated") == kept, history
+    counts = funnel_counts(views, model.funnel)
+    assert counts[-1].kept == len(kept), history
+    assert sum(count.pending for count in counts) == sum(verdict == "pending" for _, verdict, *_ in verdicts), history
+
+
+def check_plan(model: Model, history: str) -> None:
+    units = list(owed_units(model.catalog, model.funnel, 3))
+    assert all(len(unit) <= 3 for unit in units)
+    tasks = [(task.span.clip_id, dict(task.done), dict(task.attempts)) for unit in units for task in unit.tasks]
+    expected = [(clip, *owed) for clip in model.clips if (owed := expected_task(model, clip))]
+    assert sorted(tasks, key=lambda task: task[0]) == sorted(expected, key=lambda task: task[0]), history
+    assert model.catalog.split_sources(model.funnel.split.digest) == set(model.clips.values()), history
+
+
+def check_verification(model: Model) -> None:
+    found = verify(model.catalog)
+    assert {problem.kind for problem in found.problems} <= {"no_source"}  # the model has clips only
+    assert found.clips == len(model.clips)
+    for plan in model.funnel.measuring:
+        outcomes = list(model.outcomes[plan.name].values())
+        key = f"{plan.name}@{plan.digest}"
+        assert found.measured[key] == sum(isinstance(outcome, float) for outcome in outcomes)
+        assert found.failed[key] == sum(isinstance(outcome, Failed) for outcome in outcomes)
+
+
+def expected_verdict(model: Model, clip: str) -> tuple[str, str | None, str | None]:
+    for stage, outcomes in model.outcomes.items():
+        found = outcomes.get(clip)
+        if found is None:
+            return "pending", stage, None
+        if isinstance(found, Failed):
+            return "drop", stage, "failed"
+        if found >= 6:
+            return "drop", stage, "rule"
+    return "keep", None, None
+
+
+def expected_task(model: Model, clip: str) -> tuple[dict[str, bool], dict[str, int]] | None:
+    """What has been settled and what has failed so far, None if nothing is owed."""
+    found = {stage: outcomes[clip] for stage, outcomes in model.outcomes.items() if clip in outcomes}
+    done, attempts = {}, {}
+    for stage, outcome in found.items():
+        if isinstance(outcome, float):
+            done[stage] = outcome < 6
+            continue
+        attempts[stage] = outcome.attempt
+        if outcome.code == "corrupt" or outcome.attempt >= 3:
+            done[stage] = False
+    reached = [done.get(stage) for stage in model.outcomes]
+    is_owed = reached[0] is None or (reached[0] and reached[1] is None)
+    return (done, attempts) if is_owed else None
+
+
+def pairs(views: duckdb.DuckDBPyConnection, sql: str) -> list[tuple]:
+    return sorted(views.execute(sql).fetchall())

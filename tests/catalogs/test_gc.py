@@ -1,0 +1,80 @@
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from catalogs.catalog import Catalog
+from catalogs.compact import compact
+from catalogs.gc import find_garbage, remove_garbage
+from catalogs.verify import verify
+from tests.catalogs.small_catalog import SPLIT, layout_of, measure, small_catalog
+
+NOW = timedelta(0)
+
+
+def files(catalog: Catalog) -> set[str]:
+    return {path.name for path in Path(catalog.store.root).rglob("*") if path.is_file()}
+
+
+def test_a_catalog_without_compactions_has_no_garbage(tmp_path: Path) -> None:
+    assert find_garbage(small_catalog(tmp_path), NOW) == []
+
+
+def test_replaced_parts_stay_while_somebody_may_read_them(tmp_path: Path) -> None:
+    catalog = small_catalog(tmp_path)
+    compact(catalog)
+    assert find_garbage(catalog, timedelta(hours=1)) == []
+    found = find_garbage(catalog, NOW)
+    assert len(found) == 6
+    assert all(one.size_bytes > 0 and one.why.startswith("replaced by wide/") for one in found)
+
+
+def test_after_two_rounds_only_what_is_read_is_left(tmp_path: Path) -> None:
+    catalog = small_catalog(tmp_path, shards=12)
+    for stage in ("second", "third"):
+        compact(catalog)
+        (shard,) = layout_of(catalog).shards
+        measure(catalog, shard.shard, {"s0-c0": 7.0}, stage=stage)
+    compact(catalog)
+    before = verify(catalog)
+    for _ in range(2):
+        remove_garbage(catalog, find_garbage(catalog, NOW))
+    assert find_garbage(catalog, NOW) == []
+    after = verify(catalog)
+    assert (after.measured, after.clips, after.sources, after.problems) == (before.measured, 24, 12, [])
+    (shard,) = layout_of(catalog).shards
+    assert files(catalog) == {
+        "catalog.json",
+        Path(shard.wide[0]).name,
+        f"{shard.shard.stem}.json",
+        *(Path(name).name for name in catalog.source_parts()),
+        *(Path(merged.manifest).name for merged in catalog.merged_parts("sources")),
+    }
+
+
+def test_a_part_that_comes_later_still_finds_its_shard(tmp_path: Path) -> None:
+    catalog = small_catalog(tmp_path)
+    (old, *_) = catalog.clip_shards(SPLIT)
+    compact(catalog)
+    remove_garbage(catalog, find_garbage(catalog, NOW))
+    measure(catalog, old, {"s0-c0": 7.0}, stage="second")
+    assert not layout_of(catalog).unknown_stems()
+    compact(catalog)
+    assert verify(catalog).measured["second@ffff"] == 1
+
+
+def test_files_of_a_compaction_that_died_and_half_written_ones_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = small_catalog(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog.store, "write_json", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            compact(catalog)
+    half = Path(catalog.store.root) / "clips" / ".part-x.parquet.abc.tmp"
+    half.write_bytes(b"PAR1")
+    assert find_garbage(catalog, timedelta(hours=1)) == []
+    os.utime(half, (0, 0))
+    assert [one.why for one in find_garbage(catalog, timedelta(hours=1))] == ["half-written"]
+    assert {one.why for one in find_garbage(catalog, NOW)} == {"half-written", "of a compaction that did not end"}

@@ -1,0 +1,195 @@
+"""Out to Label Studio and CSV, and back; everything that is wrong with a file is one line and stores nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pyarrow as pa
+import pytest
+
+from catalogs.catalog import Catalog
+from catalogs.errors import UserError
+from curation.annotation import exchange
+from curation.annotation.lots import Draw, draw_lot
+from curation.annotation.records import Answer, Lot, all_answers, current_answers, give, read_lot
+from tests.curation.annotation.hand_written import funnel, write_catalog
+
+FUNNEL = funnel()
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return write_catalog(str(tmp_path / "cat"), FUNNEL, 100)
+
+
+def drawn(catalog: Catalog, **options: object) -> tuple[Lot, pa.Table]:
+    lot = draw_lot(catalog, FUNNEL, Draw("audio_quality", n=5, stratify=(), **options))  # type: ignore[arg-type]
+    return read_lot(catalog, lot.name)
+
+
+def exported(lot: Lot, items: pa.Table, changes: dict | None = None) -> list[dict]:
+    """What Label Studio exports for our tasks once somebody has judged them."""
+    tasks = exchange.label_studio_tasks(lot, items, "http://host/{clip_id}.mp4")
+    for number, task in enumerate(tasks):
+        result = [
+            {"from_name": "verdict", "to_name": "video", "type": "choices", "value": {"choices": ["bad"]}},
+            {"from_name": "reasons", "to_name": "video", "type": "choices", "value": {"choices": ["noise", "echo"]}},
+            {"from_name": "note", "to_name": "video", "type": "textarea", "value": {"text": ["hums", "a lot"]}},
+        ]
+        by = {"id": 1, "email": "ann@example.org"} if number % 2 else 7
+        task["id"] = number
+        task["annotations"] = [
+            {"completed_by": by, "result": result, "lead_time": 2.5, "was_cancelled": False},
+            {"completed_by": 8, "result": [], "was_cancelled": True},
+        ]
+    tasks[0]["data"].update(changes or {})
+    return tasks
+
+
+def test_csv_goes_out_and_comes_back(catalog: Catalog) -> None:
+    lot, items = drawn(catalog)
+    clips = items["clip_id"].to_pylist()
+    give(catalog, Answer(lot.name, 1, clips[0], "ann", "bad", ("noise", "echo"), note='says "no",\nloud', seconds=2.5))
+    give(catalog, Answer(lot.name, 2, clips[1], "bob", "good"))
+    text = exchange.answers_csv(catalog, lot)
+    answers = exchange.read_answers_csv(lot, items, text)
+    said = [(one.number, one.annotator, one.verdict, one.reasons, one.note, one.seconds) for one in answers]
+    assert said == [(1, "ann", "bad", ("noise", "echo"), 'says "no",\nloud', 2.5), (2, "bob", "good", (), "", 0.0)]
+    assert exchange.store_answers(catalog, lot, answers) == 0  # they are there already
+
+
+def test_a_spreadsheet_of_items_has_no_measures(catalog: Catalog) -> None:
+    lot, items = drawn(catalog)
+    rows = list(csv.DictReader(io.StringIO(exchange.items_csv(lot, items))))
+    assert [row["clip_id"] for row in rows] == items["clip_id"].to_pylist()
+    assert "measured" not in rows[0]
+    assert "other_clip_id" not in rows[0]
+    assert lot.size == len(rows) == 5
+
+
+def test_a_spreadsheet_of_pairs_names_both_clips(catalog: Catalog) -> None:
+    lot, items = drawn(catalog, mode="pair")
+    rows = list(csv.DictReader(io.StringIO(exchange.items_csv(lot, items))))
+    assert [row["other_clip_id"] for row in rows] == items["other_clip_id"].to_pylist()
+    assert [float(row["other_end_s"]) for row in rows] == items["other_end_s"].to_pylist()
+
+
+def test_label_studio_gets_no_user_study(catalog: Catalog) -> None:
+    lot, items = drawn(catalog, mode="pair")
+    with pytest.raises(UserError, match="is a user study"):
+        exchange.label_studio_tasks(lot, items, "http://host/{clip_id}.mp4")
+
+
+def test_a_spreadsheet_with_the_fewest_columns(catalog: Catalog) -> None:
+    lot, items = drawn(catalog)
+    lines = [f"{number},{clip},ann,good" for number, clip in enumerate(items["clip_id"].to_pylist(), 1)]
+    text = "\ufeff" + "\n".join(["number,clip_id,annotator,verdict", *lines])
+    assert exchange.store_answers(catalog, lot, exchange.read_answers_csv(lot, items, text)) == 5
+    assert exchange.store_answers(catalog, lot, exchange.read_answers_csv(lot, items, text)) == 0
+    assert {answer.verdict for answer in current_answers(all_answers(catalog, lot.name))} == {"good"}
+
+
+def test_scores_of_a_user_study(catalog: Catalog) -> None:
+    lot, items = drawn(catalog, mode="scale")
+    clip = items["clip_id"][0].as_py()
+    text = f"number,clip_id,annotator,av_consistency,visual_quality\n1,{clip},ann,2,0\n"
+    (answer,) = exchange.read_answers_csv(lot, items, text)
+    assert answer.scores == {"av_consistency": 2, "visual_quality": 0}
+    exchange.store_answers(catalog, lot, [answer])
+    assert exchange.read_answers_csv(lot, items, exchange.answers_csv(catalog, lot))[0].scores == answer.scores
+    for wrong in ("3,0", "-1,0", ","):
+        with pytest.raises(UserError, match="takes scores of 0, 1, 2"):
+            exchange.read_answers_csv(lot, items, text.replace("2,0", wrong))
+
+
+def test_label_studio_goes_out(catalog: Catalog) -> None:
+    lot, items = drawn(catalog)
+    tasks = exchange.label_studio_tasks(lot, items, "http://host/{clip_id}.mp4#t={start_s},{end_s}")
+    first = items.to_pylist()[0]
+    assert tasks[0]["data"]["video"] == f"http://host/{first['clip_id']}.mp4#t={first['start_s']},{first['end_s']}"
+    assert tasks[0]["data"]["question"] == "Is the voice clean enough to train on?"
+    assert "measured" not in tasks[0]["data"]
+    view = ElementTree.fromstring(exchange.label_studio_config(lot))
+    verdicts, reasons = view.findall("Choices")
+    assert [choice.get("value") for choice in verdicts] == ["good", "bad", "unsure"]
+    assert "noise" in [choice.get("value") for choice in reasons]
+    for template in ("{measured}", "{", "{0}"):
+        with pytest.raises(UserError, match="media URL"):
+            exchange.label_studio_tasks(lot, items, template)
+
+
+def test_label_studio_comes_back(catalog: Catalog) -> None:
+    lot, items = drawn(catalog)
+    answers = exchange.read_label_studio(lot, items, json.dumps(exported(lot, items)))
+    assert [answer.number for answer in answers] == [1, 2, 3, 4, 5]
+    assert [answer.annotator for answer in answers] == ["7", "ann", "7", "ann", "7"]
+    first = answers[0]
+    assert (first.verdict, first.reasons, first.note) == ("bad", ("noise", "echo"), "hums\na lot")
+    assert first.seconds == 2.5
+    assert exchange.store_answers(catalog, lot, answers) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"number": 99}, "task 0: no item 99"),
+        ({"number": "1"}, "task 0: no item '1'"),
+        ({"clip_id": "c0"}, "task 0: item 1 is clip"),
+        ({"lot": "other"}, "task 0: it belongs to lot 'other'"),
+    ],
+)
+def test_tasks_that_are_not_of_this_lot(catalog: Catalog, changes: dict, message: str) -> None:
+    lot, items = drawn(catalog)
+    with pytest.raises(UserError, match=message):
+        exchange.read_label_studio(lot, items, json.dumps(exported(lot, items, changes)))
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "{}", "[1]", '[{"data": {}}]', '[{"data": {"lot": "LOT"}, "annotations": [{}]}]']
+)
+def test_files_that_are_not_of_label_studio(catalog: Catalog, text: str) -> None:
+    lot, items = drawn(catalog)
+    with pytest.raises(UserError, match=r"JSON|not a Label Studio export|not as Label Studio exports it"):
+        exchange.read_label_studio(lot, items, text.replace("LOT", lot.name))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1,CLIP,ann,perfect,,", "line 2: verdict must be one of good, bad, unsure, got 'perfect'"),
+        ("1,CLIP,ann,,,", "line 2: verdict must be"),
+        ("1,CLIP,ann,bad,ugly,", "line 2: unknown reason 'ugly'"),
+        ("1,CLIP,../ann,bad,,", "line 2: annotator '../ann'"),
+        ("0,CLIP,ann,bad,,", "line 2: no item 0"),
+        ("x,CLIP,ann,bad,,", "line 2: invalid literal"),
+        ("2,CLIP,ann,bad,,", "line 2: item 2 is clip"),
+        ("1,CLIP,ann,bad", "line 2: more or fewer cells than columns"),
+        ("1,CLIP,ann,bad,,,,", "line 2: more or fewer cells than columns"),
+        (f"1,CLIP,ann,bad,,{'x' * 10_001}", "line 2: a note of 10001 characters"),
+        ('1,CLIP,ann,bad,,"x', "not CSV: unexpected end of data"),
+    ],
+)
+def test_lines_that_are_wrong_store_nothing(catalog: Catalog, line: str, message: str) -> None:
+    lot, items = drawn(catalog)
+    text = "number,clip_id,annotator,verdict,reasons,note\n" + line.replace("CLIP", items["clip_id"][0].as_py())
+    with pytest.raises(UserError) as said:
+        exchange.read_answers_csv(lot, items, text)
+    assert message in str(said.value)
+    assert all_answers(catalog, lot.name) == []
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("number,annotator,verdict", "CSV without a column 'clip_id'"),
+        ("number,clip_id,annotator,x", "unknown column 'x'"),
+    ],
+)
+def test_columns_that_are_wrong(catalog: Catalog, header: str, message: str) -> None:
+    lot, items = drawn(catalog)
+    with pytest.raises(UserError, match=message):
+        exchange.read_answers_csv(lot, items, header + "\n")

@@ -1,0 +1,59 @@
+"""`funnel runs` as a person reads it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from catalogs.catalog import Catalog
+from curation.cli.main import main
+from tests.curation.test_history import summary
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> str:
+    url = str(tmp_path / "cat")
+    opened = Catalog.open_or_create(url)
+    opened.write_run("20260101T120000.1", summary("20260101T120000.1", phases={}))
+    opened.write_run("20260101T120000.2", summary("20260101T120000.2", status="interrupted"))
+    return url
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    with pytest.raises(SystemExit) as end:
+        main(["runs", *words])
+    assert end.value.code in (None, 0)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_one_line_per_run_newest_first(catalog: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, second, first = said(capsys, catalog)
+    assert second.split() == [
+        *("20260101T120000.2", "2026-01-01", "12:00:00", "0:00:25", "interrupted", "lite"),
+        *("10", "2.00", "1", "0.5"),
+    ]
+    assert first.split()[-2:] == ["lite", "0"]
+
+
+def test_one_run_by_phase_and_stage(catalog: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = said(capsys, catalog, "20260101T120000.2")
+    assert lines[0].startswith("run 20260101T120000.2: interrupted, 0:00:25 from 2026-01-01T12:00:00+00:00")
+    assert lines[3].split() == ["measure", "10", "2.00", "1", "0:00:20", "0.5", "360.0", "5.0", "900"]
+    assert lines[6].split() == ["face_count", "9", "4", "44%", "20.0", "10.0", "corrupt", "1"]
+
+
+def test_json_has_the_same_figures(catalog: str, capsys: pytest.CaptureFixture[str]) -> None:
+    newest, oldest = json.loads("\n".join(said(capsys, catalog, "--json")))
+    assert oldest["phases"] == []
+    assert newest["phases"][0]["hours_per_second"] == 0.1
+    assert newest["stages"][0]["failed"] == {"corrupt": 1}
+    one = json.loads("\n".join(said(capsys, catalog, newest["run_id"], "--json")))
+    assert one == newest
+
+
+def test_a_run_that_owed_nothing_and_a_catalog_without_runs(
+    catalog: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(capsys, catalog, "20260101T120000.1")[1] == "nothing was owed"
+    Catalog.open_or_create(str(tmp_path / "new"))
+    assert said(capsys, str(tmp_path / "new")) == [f"no run on {tmp_path / 'new'} yet"]

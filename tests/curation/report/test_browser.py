@@ -1,0 +1,106 @@
+"""The page in a real browser, from a file, as somebody opens it who got it by mail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from curation.report.data import ReportData
+from curation.report.write import write_page
+from tests.browser import needs_browser, open_browser, webdriver
+
+pytestmark = needs_browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, html: str) -> Iterator[webdriver.Chrome]:
+    folder = tmp_path_factory.mktemp("browser")
+    write_page(folder / "report.html", html)
+    browser = open_browser(folder / "profile")
+    browser.get((folder / "report.html").as_uri())
+    yield browser
+    browser.quit()
+
+
+def move_slider(browser: webdriver.Chrome, number: int, at: int) -> str:
+    """Put a slider somewhere; returns what the page then says."""
+    script = """
+        const place = document.querySelector(`.threshold[data-move="${arguments[0]}"]`);
+        const slider = place.querySelector("input");
+        slider.value = arguments[1];
+        slider.dispatchEvent(new Event("input"));
+        return place.querySelector("output").textContent;
+    """
+    return browser.execute_script(script, number, at)
+
+
+def background(browser: webdriver.Chrome) -> str:
+    return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+
+def test_a_slider_tells_what_another_threshold_would_let_through(browser: webdriver.Chrome, report: ReportData) -> None:
+    moves = [move for stage in report.stages for move in stage.moves]
+    number = next(i for i, move in enumerate(moves) if move.rule == "small_offset")
+    move = moves[number]
+    looser = move.now + 2
+    said = move_slider(browser, number, looser)
+    assert move.passing[looser].clips > move.passing[move.now].clips
+    assert said.startswith(f"{move.passing[looser].clips} clips, ")
+    assert f"+{move.passing[looser].clips - move.passing[move.now].clips} clip" in said
+    assert "is unknown" in said
+    assert 'small_offset: "abs(sync_offset_frames) <= 5"' in said
+    stricter = move.now - 2
+    said = move_slider(browser, number, stricter)
+    assert f"−{move.passing[move.now].clips - move.passing[stricter].clips} clip" in said
+    assert f"Of {report.kept.clips} clips kept to the end, {move.kept[stricter].clips} clip" in said
+    assert move_slider(browser, number, move.now) == " This is the threshold as it is."
+
+
+def test_the_line_of_a_moved_threshold_moves_with_it(browser: webdriver.Chrome, report: ReportData) -> None:
+    moves = [move for stage in report.stages for move in stage.moves]
+    number = next(i for i, move in enumerate(moves) if move.rule == "small_offset")
+    script = (
+        f"return [...document.querySelectorAll('line.moved[data-move=\"{number}\"]')].map(l => +l.getAttribute('x1'))"
+    )
+    before = browser.execute_script(script)
+    move_slider(browser, number, moves[number].now + 1)
+    after = browser.execute_script(script)
+    steps = sorted(round(b - a, 3) for a, b in zip(before, after, strict=True))
+    assert steps[0] == -steps[1] < 0  # one to the left, one to the right, equally far
+    move_slider(browser, number, moves[number].now)
+
+
+def test_dark_and_light(browser: webdriver.Chrome) -> None:
+    light = background(browser)
+    browser.find_element("id", "theme").click()
+    dark = background(browser)
+    assert (light, dark) == ("rgb(255, 255, 255)", "rgb(20, 23, 27)")
+    browser.find_element("id", "theme").click()
+    assert background(browser) == light
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
+    browser.refresh()
+    assert background(browser) == dark  # what the reader's system asks for, without a click
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.refresh()
+
+
+def test_on_paper_there_are_no_controls(browser: webdriver.Chrome) -> None:
+    shown = "return [...document.querySelectorAll('.control, nav')].filter(e => e.getClientRects().length).length"
+    assert browser.execute_script(shown) > 0
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.execute_script(shown) == 0
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_nothing_is_requested_and_nothing_complains(browser: webdriver.Chrome) -> None:
+    assert browser.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert browser.get_log("browser") == []
+    entries = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    sent = (entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent")
+    asked = [address for address in sent if not address.startswith(("data:", "chrome:"))]
+    assert asked
+    assert set(asked) == {browser.current_url}

@@ -1,0 +1,94 @@
+"""How many workers nodes hold, what is reserved for one, and what a cluster's workers are told."""
+
+from typing import Any
+
+import pytest
+
+from curation.running import cluster
+from curation.running.cluster import Places, start_ray
+from curation.summary import RunOptions
+from stages.base import Resources
+
+LAPTOP = [{"CPU": 2.0, "memory": 17e9}]
+CLUSTER = [{"CPU": 0.0, "memory": 8e9}, {"CPU": 16.0, "memory": 64e9}, {"CPU": 16.0, "memory": 64e9, "GPU": 2.0}]
+JOINED = RunOptions(ray_address="auto")
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
+    """The cluster's nodes; a test may change the list."""
+    alive: list[dict[str, float]] = []
+    monkeypatch.setattr(cluster, "alive_nodes", lambda: alive)
+    return alive
+
+
+def test_memory_decides_how_many_workers_a_small_machine_gets_but_is_not_reserved(nodes: list) -> None:
+    nodes += LAPTOP
+    assert Places.of(Resources(memory_gb=6), RunOptions()).target() == 2
+    places = Places.of(Resources(memory_gb=10), RunOptions())
+    assert places.target() == 1
+    assert places.actor_options == {"num_cpus": 1.0, "num_gpus": 0.0}
+
+
+def test_who_asks_for_workers_on_a_machine_gets_them(nodes: list) -> None:
+    nodes += LAPTOP
+    places = Places.of(Resources(cpus=2, memory_gb=10), RunOptions(workers=3))
+    assert places.target() == 3
+    assert 3 * places.actor_options["num_cpus"] <= 2
+
+
+def test_a_need_larger_than_the_largest_node_becomes_all_of_that_node(nodes: list) -> None:
+    nodes += CLUSTER
+    places = Places.of(Resources(memory_gb=100), JOINED)
+    assert places.actor_options["memory"] == 64e9
+    assert places.target() == 2
+
+
+@pytest.mark.parametrize(("resources", "held"), [
+    (Resources(cpus=1, memory_gb=1), 32),
+    (Resources(cpus=0.25, memory_gb=1), 128),
+    (Resources(cpus=1, memory_gb=8), 16),
+    (Resources(cpus=1, gpus=0.3, memory_gb=1), 6),
+    (Resources(cpus=1, gpus=1, memory_gb=1), 2),
+    (Resources(cpus=32, memory_gb=1), 0),
+])  # fmt: skip
+def test_what_a_cluster_holds(nodes: list, resources: Resources, held: int) -> None:
+    nodes += CLUSTER
+    assert Places.of(resources, JOINED).held() == held
+
+
+def test_the_target_follows_the_cluster_unless_a_number_was_asked_for(nodes: list) -> None:
+    nodes += CLUSTER
+    places, fixed = Places.of(Resources(), JOINED), Places.of(Resources(), RunOptions(40, ray_address="auto"))
+    assert (places.target(), fixed.target()) == (32, 40)
+    nodes.append({"CPU": 8.0, "memory": 64e9})
+    assert (places.target(), fixed.target()) == (40, 40)
+    del nodes[:2]
+    assert (places.target(), fixed.target()) == (24, 40)
+    nodes.clear()
+    assert places.target() == 1, "the autoscaler has to see a wish"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What ray.init is called with."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster.ray, "init", lambda **words: given.update(words))
+    for name, value in {"FUNNEL_WEIGHTS": "/w", "AWS_PROFILE": "p", "FSSPEC_S3_ENDPOINT_URL": "u"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    return given
+
+
+def test_workers_of_a_cluster_know_what_the_driver_knows(asked: dict[str, Any]) -> None:
+    start_ray(RunOptions(ray_address="10.0.0.1:6379"))
+    told = asked["runtime_env"]["env_vars"]
+    assert {"FUNNEL_WEIGHTS": "/w", "AWS_PROFILE": "p", "FSSPEC_S3_ENDPOINT_URL": "u"}.items() <= told.items()
+    assert "PATH" not in told
+
+
+def test_inside_a_job_its_own_runtime_env_speaks(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    start_ray(RunOptions(ray_address="auto"))
+    assert asked["runtime_env"] is None

@@ -1,0 +1,148 @@
+"""Plans over catalogs that a test writes itself: what is owed, in which units, and what changes while a unit waits."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from catalogs import schema
+from catalogs.catalog import Catalog
+from catalogs.compact import compact
+from catalogs.errors import ErrorCode
+from curation import plan as planning
+from curation.plan import Retry, Unit, owed_units, replan
+from curation.resolve import FunnelPlan
+from tests.catalogs.small_catalog import WHEN, clip_row
+from tests.curation.fakes import fake_funnel
+
+FUNNEL = fake_funnel(first="number < 5")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    """Six sources of four clips, each a shard."""
+    catalog = Catalog.open_or_create(str(tmp_path / "cat"))
+    for source in range(6):
+        rows = [clip_row(f"s{source}-c{i}", f"s{source}") for i in range(4)]
+        catalog.add_clips(FUNNEL.split.digest, pa.Table.from_pylist(rows, schema.CLIPS))
+    return catalog
+
+
+def plan(catalog: Catalog, funnel: FunnelPlan = FUNNEL, unit_clips: int = 8, **more: object) -> list[Unit]:
+    return list(owed_units(catalog, funnel, unit_clips, **more))  # type: ignore[arg-type]
+
+
+def owed(units: list[Unit]) -> dict[str, dict[str, bool]]:
+    return {task.span.clip_id: dict(task.done) for unit in units for task in unit.tasks}
+
+
+def measure(catalog: Catalog, unit: Unit, stage: str, numbers: dict[str, float]) -> None:
+    rows = [{"clip_id": clip, "number": number, "status": "ok"} for clip, number in numbers.items()]
+    stage_plan = next(one for one in FUNNEL.measuring if one.name == stage)
+    table = pa.Table.from_pylist(rows, schema.measurement_schema(stage_plan.stage.columns))
+    catalog.add_measurements(stage, stage_plan.digest, unit.shard, table)
+
+
+def fail(catalog: Catalog, unit: Unit, clip: str, code: ErrorCode, attempt: int = 1) -> None:
+    digest = FUNNEL.digests["first"]
+    row = {"id": clip, "stage": "first", "fingerprint": digest, "error_code": code.value, "attempt": attempt}
+    rows = pa.Table.from_pylist([row | {"failed_at": WHEN}], schema.FAILURES)
+    catalog.add_failures("first", digest, unit.shard.stem, rows)
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_only_what_a_clip_can_reach_is_owed(catalog: Catalog, is_compacted: bool) -> None:
+    unit = plan(catalog)[0]
+    source = unit.tasks[0].span.source_id
+    measure(catalog, unit, "first", {f"{source}-c0": 1.0, f"{source}-c1": 9.0, f"{source}-c2": 1.0})
+    measure(catalog, unit, "second", {f"{source}-c2": 1.0})
+    if is_compacted:
+        compact(catalog)
+    found = {clip: done for clip, done in owed(plan(catalog)).items() if clip.startswith(source)}
+    assert found == {f"{source}-c0": {"first": True}, f"{source}-c3": {}}
+    only_second = plan(catalog, only=frozenset({"second"}))
+    assert owed(only_second) == {f"{source}-c0": {"first": True}}
+
+
+def test_a_rule_about_the_clips_themselves_needs_no_measurement(catalog: Catalog) -> None:
+    assert plan(catalog, fake_funnel(length="duration_s > 2")) == []
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_transient_failure_is_owed_until_the_third_attempt(catalog: Catalog, is_compacted: bool) -> None:
+    (unit, *_) = plan(catalog)
+    clips = [task.span.clip_id for task in unit.tasks]
+    fail(catalog, unit, clips[0], ErrorCode.UNREACHABLE, attempt=2)
+    fail(catalog, unit, clips[1], ErrorCode.UNREACHABLE, attempt=3)
+    fail(catalog, unit, clips[2], ErrorCode.CORRUPT)
+    if is_compacted:
+        compact(catalog)
+    tasks = {task.span.clip_id: task for one in plan(catalog) for task in one.tasks}
+    assert tasks.keys() & set(clips) == {clips[0], clips[3]}
+    assert tasks[clips[0]].attempts == {"first": 2}
+    assert tasks[clips[3]].attempts == {}
+    again = owed(plan(catalog, retry=Retry(codes=frozenset({"corrupt"}))))
+    assert again.keys() & set(clips) == {clips[0], clips[2], clips[3]}
+    assert owed(plan(catalog, retry=Retry(stages=frozenset({"second"})))).keys() == tasks.keys()
+
+
+def test_units_of_a_large_shard_stay_within_a_block(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_BLOCK_CLIPS", 10)
+    compact(catalog)
+    units = plan(catalog, unit_clips=4)
+    assert [len(unit) for unit in units] == [4, 4, 2, 4, 4, 2, 4]
+    assert [unit.shard.block for unit in units] == [0, 0, 0, 1, 1, 1, 2]
+    measure(catalog, units[3], "first", dict.fromkeys(owed([units[3]]), 9.0))
+    assert owed(plan(catalog)).keys() == owed(units).keys() - owed([units[3]]).keys()
+
+
+def test_a_plan_may_begin_anywhere(catalog: Catalog) -> None:
+    units = plan(catalog)
+    assert plan(catalog, start=0.5) == [*units[3:], *units[:3]]
+
+
+def test_a_source_that_moved_is_opened_where_it_is_now(catalog: Catalog) -> None:
+    row = {"source_id": "s1", "status": "ok"}
+    rows = [
+        row | {"path": "/s1.mp4", "ingested_at": WHEN},
+        row | {"path": "/new/s1.mp4", "ingested_at": WHEN.replace(year=2031)},
+    ]
+    catalog.add_sources(pa.Table.from_pylist(rows, schema.SOURCES))
+    paths = {task.span.path for unit in plan(catalog) for task in unit.tasks if task.span.source_id == "s1"}
+    assert paths == {"/new/s1.mp4"}
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_unit_that_waited_leaves_out_what_was_done_meanwhile(catalog: Catalog, is_compacted: bool) -> None:
+    if is_compacted:
+        compact(catalog)
+    (unit, *_) = plan(catalog, unit_clips=4)
+    clips = [task.span.clip_id for task in unit.tasks]
+    assert replan(catalog, FUNNEL, unit) == unit
+    measure(catalog, unit, "first", {clips[0]: 1.0, clips[1]: 9.0})
+    fail(catalog, unit, clips[2], ErrorCode.UNREACHABLE)
+    left = replan(catalog, FUNNEL, unit)
+    assert owed([left]) == {clips[0]: {"first": True}, clips[3]: {}}
+    assert owed([replan(catalog, FUNNEL, unit, frozenset({"first"}))]) == {clips[3]: {}}
+
+
+def test_a_failure_that_the_unit_is_to_try_again_does_not_stop_it(catalog: Catalog) -> None:
+    (unit, *_) = plan(catalog)
+    clip = unit.tasks[0].span.clip_id
+    fail(catalog, unit, clip, ErrorCode.CORRUPT)
+    retry = Retry(frozenset({"first"}), frozenset({"corrupt"}))
+    (again, *_) = plan(catalog, retry=retry)
+    assert replan(catalog, FUNNEL, again) == again
+    fail(catalog, again, clip, ErrorCode.CORRUPT, attempt=2)
+    assert owed([replan(catalog, FUNNEL, again)]).keys() == owed([again]).keys() - {clip}
+
+
+def test_a_stage_without_its_model_is_passed_or_stops_the_clip(catalog: Catalog) -> None:
+    def without_first(on_unavailable: str) -> FunnelPlan:
+        funnel = fake_funnel(on_unavailable=on_unavailable)
+        split, first, second = funnel.stages
+        return replace(funnel, stages=(split, replace(first, missing=("weights",)), second))
+
+    assert len(owed(plan(catalog, without_first("pass")))) == 24
+    assert plan(catalog, without_first("drop")) == []

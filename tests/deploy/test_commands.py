@@ -1,0 +1,114 @@
+"""Every command that docs/cluster.md, the README and deploy/ name exists, with these options and arguments."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import typer
+
+from curation.cli import main, stage
+from stages.listing import STAGES
+from tests.deploy.paths import CLUSTER_PAGE, DEPLOY, ROOT
+
+#: What stands for what in a script that takes arguments.
+SHELL_VALUES = {"stages": "person_count,face_count", "stage": "person_count", "ENVIRONMENT": "venv"}
+
+
+def named_commands(text: str) -> Iterator[str]:
+    """Command lines that begin with ``funnel`` or ``python -m stages.``, up to the end of their line or quotation."""
+    whole = re.sub(r"\\\n\s*", "", text)
+    whole = re.sub(r">-\n((?:[ ]{4}.*\n)+)", lambda folded: re.sub(r"\n\s*", " ", folded[1]) + "\n", whole)
+    for name, value in SHELL_VALUES.items():
+        whole = whole.replace(f"${name}", value)
+    for found in re.finditer(r"(?<![\w/-])(?:funnel [a-z][^`|\n#;]*|python -m \"?stages\.[^`|\n#;]*)", whole):
+        yield found[0].removesuffix("&").strip()
+
+
+def commands_of_files() -> dict[str, list[str]]:
+    files = [CLUSTER_PAGE, *DEPLOY.rglob("*.yaml"), *DEPLOY.rglob("*.sbatch"), DEPLOY / "Dockerfile"]
+    found = {path.name: code_of(path.read_text("utf-8"), path.suffix) for path in files}
+    readme = (ROOT / "README.md").read_text("utf-8").split("## On a cluster")[1].split("\n## ")[0]
+    found["README.md"] = code_of(readme, ".md")
+    return {name: list(named_commands(text)) for name, text in found.items()}
+
+
+def code_of(text: str, suffix: str) -> str:
+    """Of Markdown only the blocks of code; of others, not the comments' prose but the commands in it."""
+    if suffix == ".md":
+        return "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    return text
+
+
+COMMANDS = [(name, line) for name, lines in commands_of_files().items() for line in lines]
+
+
+@pytest.fixture
+def stage_command(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The command behind ``python -m stages.NAME``."""
+
+    def command(name: str) -> Any:
+        caught: list[typer.Typer] = []
+        monkeypatch.setattr(stage, "guarded", lambda app, prog: caught.append(app))
+        stage.stage_main(name)
+        return typer.main.get_command(caught[0])
+
+    return command
+
+
+def parse(command: Any, words: list[str]) -> None:
+    """Raises what click or typer (which brings a click of its own) raises for a command line that it would refuse."""
+    while hasattr(command, "commands"):
+        assert words[0] in command.commands, f"no such command: {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    command.make_context("command", words)
+
+
+@pytest.mark.parametrize(("where", "line"), COMMANDS)
+def test_every_command_is_accepted(where: str, line: str, stage_command: Any) -> None:
+    words = shlex.split(line)
+    if words[0] == "funnel":
+        parse(typer.main.get_command(main.app), words[1:])
+    else:
+        name = words[2].removeprefix("stages.")
+        assert name in STAGES
+        parse(stage_command(name), words[3:])
+        for fused in (word for option, word in pairwise(words) if option == "--stages"):
+            assert set(fused.split(",")) <= STAGES.keys()
+
+
+def test_commands_were_found_where_they_are() -> None:
+    found = commands_of_files()
+    for name in ("cluster.md", "README.md", "rayjob.yaml", "funnel.sbatch", "Dockerfile"):
+        assert found[name], name
+    shown = " ".join(found["cluster.md"])
+    for stage_name in ("scene_split", "person_count", "language", "video_quality", "caption"):
+        assert f"stages.{stage_name}" in shown
+
+
+def test_a_wrong_option_would_be_seen(stage_command: Any) -> None:
+    funnel = typer.main.get_command(main.app)
+    for command, words in (
+        (stage_command("sync"), ["--catalogue", "x"]),
+        (stage_command("sync"), []),
+        (funnel, ["runs", "catalog", "--workers", "1"]),
+        (funnel, ["models", "push"]),
+    ):
+        with pytest.raises(Exception, match=r"No such option|Missing (option|parameter)|no such command"):
+            parse(command, words)
+
+
+def test_the_tables_of_the_page_are_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "cost_model.py"), "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"run python scripts/cost_model.py --write\n{done.stderr}"
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", CLUSTER_PAGE.read_text("utf-8")):
+        if not target.startswith("https://"):
+            assert (CLUSTER_PAGE.parent / target).exists(), target

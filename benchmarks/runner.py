@@ -15,7 +15,7 @@ import tempfile
 import time
 import timeit
 from collections.abc import Iterator
-from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,12 +24,13 @@ import ray
 
 from benchmarks.dummy import DummyConfig, Silent, dummy_funnel, hash_rounds, write_catalog
 from catalogs.catalog import Catalog
-from catalogs.media import ClipMedia
+from catalogs.media import ClipMedia, ClipSpan
 from catalogs.schema import measurement_schema
 from curation.plan import owed_units
 from curation.resolve import FunnelPlan
 from curation.run import run_funnel
 from curation.summary import RunOptions
+from curation.units import SPAN_COLUMNS
 
 CLIP_S = 0.050
 
@@ -138,12 +139,9 @@ class _BatchScorer:
         self._schema = measurement_schema(self._plan.stage.columns)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        from curation.plan import clip_span
-
-        rows = [
-            {"clip_id": row["clip_id"]} | asdict(self._scorer.score(ClipMedia(clip_span(row, row["path"]))))
-            for row in batch.to_pylist()
-        ]
+        spans = zip(*(batch[name].to_pylist() for name in SPAN_COLUMNS[:-1]), strict=True)
+        clips = (ClipSpan(*values, Fraction(1, 25)) for values in spans)
+        rows = [{"clip_id": span.clip_id} | vars(self._scorer.score(ClipMedia(span))) for span in clips]
         return pa.Table.from_pylist(rows, schema=self._schema)
 
 

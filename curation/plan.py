@@ -10,10 +10,7 @@ memory holds one shard, however many clips and stages there are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass
 
 import duckdb
 import numpy as np
@@ -24,16 +21,15 @@ from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import ErrorCode
 from catalogs.layout import Layout, Shard, ShardFiles, StageKey
-from catalogs.media import ClipSpan
 from catalogs.query import connect, parts_dataset
 from catalogs.wide import Wanted, wide_table
-from curation.decide import Decider, define_rules, rule_call, rule_inputs
+from curation.decide import define_rules, rule_call, rule_inputs
 from curation.resolve import FunnelPlan, StagePlan
+from curation.units import ATTEMPTS, SPAN_COLUMNS, Tasks, Unit
 
 MAX_ATTEMPTS = 3  #: a clip that fails for a transient reason is tried so often
 
 _TRANSIENT = [code.value for code in ErrorCode if code.is_transient]
-_SPAN_COLUMNS = ("clip_id", "source_id", "path", "start_s", "end_s", "start_pts", "end_pts", "time_base")
 _BLOCK_CLIPS = 4096  # rows of a large shard whose parts can be listed alone (Shard.block)
 
 
@@ -46,51 +42,6 @@ class Retry:
 
     def wants(self, stage: str, code: str) -> bool:
         return (not self.stages or stage in self.stages) and (not self.codes or code in self.codes)
-
-
-@dataclass(frozen=True)
-class ClipTask:
-    """One clip that is owed something.
-
-    Attributes:
-        span: where it lies.
-        done: stage -> whether the clip passed it, for stages that are settled; the others are owed when reached.
-        attempts: stage -> how often it has failed on the clip so far.
-    """
-
-    span: ClipSpan
-    done: Mapping[str, bool]
-    attempts: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One unit of work: clips of one shard. Its output is committed as a whole, stage by stage."""
-
-    shard: Shard
-    tasks: tuple[ClipTask, ...]
-
-    def __len__(self) -> int:
-        return len(self.tasks)
-
-    def halves(self) -> tuple[Unit, Unit]:
-        """Two smaller units, to corner a clip that kills its worker."""
-        middle = len(self.tasks) // 2
-        return Unit(self.shard, self.tasks[:middle]), Unit(self.shard, self.tasks[middle:])
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Files or sources, for the phases that have no shards yet."""
-
-    items: tuple[Any, ...]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def halves(self) -> tuple[Batch, Batch]:
-        middle = len(self.items) // 2
-        return Batch(self.items[:middle]), Batch(self.items[middle:])
 
 
 def owed_units(
@@ -117,18 +68,27 @@ def owed_units(
         rows = outcomes.owed(wide_table(catalog.store, layout, [shard], outcomes.wanted))
         for block, tasks in _blocks(shard, outcomes, rows, moved):
             for begin in range(0, len(tasks), unit_clips):
-                yield Unit(Shard(shard.shard.name, block), tuple(tasks[begin : begin + unit_clips]))
+                yield Unit(Shard(shard.shard.name, block), tasks[begin : begin + unit_clips])
 
 
 def _blocks(
     shard: ShardFiles, outcomes: _Outcomes, rows: pa.Table, moved: Mapping[str, str]
-) -> Iterator[tuple[int | None, list[ClipTask]]]:
+) -> Iterator[tuple[int | None, Tasks]]:
+    rows = _with_moves(rows, moved)
     if shard.clips <= _BLOCK_CLIPS:
-        yield None, outcomes.tasks(rows, moved)
+        yield None, Tasks(rows)
         return
     blocks = pc.divide(rows["row"], _BLOCK_CLIPS)
     for block in pc.unique(blocks).to_pylist():
-        yield block, outcomes.tasks(rows.filter(pc.equal(blocks, block)), moved)
+        yield block, Tasks(rows.filter(pc.equal(blocks, block)))
+
+
+def _with_moves(rows: pa.Table, moved: Mapping[str, str]) -> pa.Table:
+    if moved:
+        paths = pa.array([moved.get(source) for source in rows["source_id"].to_pylist()], pa.string())
+    else:
+        paths = pa.nulls(len(rows), pa.string())
+    return rows.append_column("moved_to", paths)
 
 
 class _Outcomes:
@@ -142,8 +102,8 @@ class _Outcomes:
         self._connection = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
         define_rules(self._connection, [funnel.split, *self._plans])
         states = [f'{self._state(plan)} AS "{plan.name}"' for plan in self._plans]
-        attempts = [f'"{_key(plan).column("attempt")}" AS "{plan.name}:attempts"' for plan in self._plans]
-        columns = [*_SPAN_COLUMNS, "row", f"{rule_call(funnel.split, str)} IS NULL AS is_kept", *states, *attempts]
+        attempts = [f'"{_key(plan).column("attempt")}" AS "{plan.name}{ATTEMPTS}"' for plan in self._plans]
+        columns = [*SPAN_COLUMNS, "row", f"{rule_call(funnel.split, str)} IS NULL AS is_kept", *states, *attempts]
         self._sql = f"SELECT * FROM (SELECT {', '.join(columns)} FROM clips) WHERE {self._is_owed()} ORDER BY row"
 
     def owed(self, clips: pa.Table) -> pa.Table:
@@ -153,20 +113,6 @@ class _Outcomes:
         found = self._connection.sql(self._sql).to_arrow_table()
         self._connection.unregister("clips")
         return found
-
-    def tasks(self, rows: pa.Table, moved: Mapping[str, str]) -> list[ClipTask]:
-        names = [plan.name for plan in self._plans]
-        passed = zip(*(rows[name].to_pylist() for name in names), strict=True) if names else iter(())
-        failed = zip(*(rows[f"{name}:attempts"].to_pylist() for name in names), strict=True) if names else iter(())
-        spans = zip(*(rows[name].to_pylist() for name in _SPAN_COLUMNS), strict=True)
-        return [
-            ClipTask(
-                _span(span, moved),
-                {name: one for name, one in zip(names, states, strict=True) if one is not None},
-                {name: count for name, count in zip(names, counts, strict=True) if count is not None},
-            )
-            for span, states, counts in zip(spans, passed, failed, strict=True)
-        ]
 
     def _state(self, plan: StagePlan) -> str:
         """SQL: true (passed), false (dropped, failed for good) or null (owed when reached)."""
@@ -207,44 +153,6 @@ def _quoted(values: Iterable[str]) -> str:
     return ", ".join(f"'{value}'" for value in values)
 
 
-def replan(catalog: Catalog, funnel: FunnelPlan, unit: Unit, only: frozenset[str] | None = None) -> Unit:
-    """The unit without what has been committed since it was planned: by a worker that died, another driver, a copy.
-
-    A clip that has failed since then is left to the next plan, whatever the reason.
-    """
-    done = {task.span.clip_id: dict(task.done) for task in unit.tasks}
-    attempts = {task.span.clip_id: task.attempts for task in unit.tasks}
-    decider = Decider()
-    for plan in funnel.measuring:
-        folder, stem = f"{plan.name}/fp={plan.digest}", unit.shard.stem
-        for name in catalog.store.find_prefix(f"failures/{folder}/{stem}."):
-            rows = catalog.store.read_table(name, ["id", "attempt"])
-            for clip_id, attempt in zip(rows["id"].to_pylist(), rows["attempt"].to_pylist(), strict=True):
-                if clip_id in done and attempt > attempts[clip_id].get(plan.name, 0):
-                    done[clip_id][plan.name] = False
-        for name in catalog.store.find_prefix(f"measurements/{folder}/{stem}."):
-            rows = catalog.store.read_table(name, ["clip_id", *rule_inputs(plan)])
-            for clip_id, decision in zip(rows["clip_id"].to_pylist(), decider.decide(plan, rows), strict=True):
-                if clip_id in done:
-                    done[clip_id][plan.name] = decision.keep
-    tasks = (replace(task, done=done[task.span.clip_id]) for task in unit.tasks)
-    return replace(unit, tasks=tuple(task for task in tasks if _is_owed(funnel, task.done, only)))
-
-
-def _is_owed(funnel: FunnelPlan, done: Mapping[str, bool], only: frozenset[str] | None) -> bool:
-    """Whether a clip with these outcomes reaches a stage that has not settled it."""
-    for plan in funnel.measuring:
-        if not plan.is_available:
-            if plan.policy.on_unavailable == "drop":
-                return False
-            continue
-        if plan.name not in done:
-            return only is None or plan.name in only
-        if not done[plan.name]:
-            return False
-    return False
-
-
 @dataclass(frozen=True)
 class SourceFile:
     """A usable source: its id, where its bytes were last seen, and how long it is."""
@@ -275,12 +183,3 @@ def _moved_sources(catalog: Catalog) -> dict[str, str]:
                 WHERE hash(source_id) IN (FROM again) GROUP BY source_id
             """).fetchall()
         )
-
-
-_fraction = lru_cache(maxsize=4096)(Fraction)
-
-
-def _span(values: tuple[Any, ...], moved: Mapping[str, str]) -> ClipSpan:
-    row = dict(zip(_SPAN_COLUMNS, values, strict=True))
-    path = moved.get(row["source_id"], row["path"])
-    return ClipSpan(**row | {"path": path, "time_base": _fraction(row["time_base"])})

@@ -2,7 +2,9 @@
 
 Labels come from all judged lots of the stage that were drawn under these fingerprints and rules. Each side's lots are
 pooled, every lot in proportion to what was judged of it. Hours are not estimated: they are summed over the catalog.
-Bounds are those of curation/annotation/estimates.py. A threshold picked because its figures please is a proposal, and
+Bounds are those of curation/annotation/estimates.py, for the finite number of clips that a threshold keeps: judged
+whole, a small catalog leaves no doubt. (Lots that share clips are less than their sum, so they get the wider bounds of
+a population without end.) A threshold picked because its figures please is a proposal, and
 the bound belongs to it as if nobody had picked: a new lot proves it.
 """
 
@@ -54,12 +56,14 @@ class Point:
     """What one threshold would keep.
 
     Attributes:
+        clips, hours: of the whole catalog.
         labelled: judged clips among the kept.
         bad_rate: share of bad clips among the kept; precision is what is missing to 1.
         recall: share of the good clips that is kept; None without a judged lot of dropped clips.
     """
 
     number: float
+    clips: int
     hours: float
     labelled: int
     bad_rate: Rate
@@ -161,17 +165,18 @@ def _calibration(
     values = np.array([value for _, value in rows], float)
     verdicts, weights = labels.verdicts[places], labels.weights[places]
     numbers = _candidates(threshold, values, labels.has_dropped)
-    hours = _hours(connection, funnel, plan, threshold, measured, numbers)
+    amounts = _amounts(connection, funnel, plan, threshold, measured, numbers)
+    is_disjoint = len(set(labels.clip_ids)) == len(labels.clip_ids)
     points = []
-    for number, kept_hours in zip(numbers, hours, strict=True):
+    for number, (clips, hours) in zip(numbers, amounts, strict=True):
         kept = threshold.keeps(values, number)
         bad, unsure, good = (verdicts == name for name in ("bad", "unsure", "good"))
         recall = None
         if labels.has_dropped and good.any():
             missed = weighted_rate(~kept[good], weights[good], confidence)
             recall = Rate(1 - missed.estimate, 1 - missed.upper, 1 - missed.lower, confidence, missed.effective)
-        rate = weighted_rate(bad[kept], weights[kept], confidence, unsure=unsure[kept])
-        points.append(Point(number, kept_hours, int(kept.sum()), rate, recall))
+        rate = weighted_rate(bad[kept], weights[kept], confidence, clips if is_disjoint else None, unsure[kept])
+        points.append(Point(number, clips, hours, int(kept.sum()), rate, recall))
     proven = [point for point in points if point.bad_rate.upper <= max_bad_rate]
     return Calibration(threshold, tuple(points), max(proven, key=lambda point: point.hours, default=None))
 
@@ -198,22 +203,21 @@ def _candidates(threshold: Threshold, values: np.ndarray, has_dropped: bool) -> 
     return sorted(tried | {threshold.number})
 
 
-def _hours(
+def _amounts(
     connection: duckdb.DuckDBPyConnection,
     funnel: FunnelPlan,
     plan: StagePlan,
     threshold: Threshold,
     measured: str,
     numbers: Sequence[float],
-) -> list[float]:
-    """Hours that each threshold would keep, of all clips that reach the stage."""
+) -> list[tuple[int, float]]:
+    """Clips and hours that each threshold would keep, of all clips that reach the stage."""
     before = [stage.name for stage in stages_up_to(funnel, plan)[:-1]]
     stopped = ", ".join(f"'{name}'" for name in before) or "''"
-    sums = ", ".join(
-        f"sum(duration_s) FILTER (WHERE value {threshold.comparison.operator} {number!r})" for number in numbers
-    )
-    row = connection.execute(
+    kept = [f"FILTER (WHERE value {threshold.comparison.operator} {number!r})" for number in numbers]
+    sums = ", ".join(f"count(*) {one}, sum(duration_s) {one}" for one in kept)
+    (row,) = connection.execute(
         f"SELECT {sums} FROM ({measured}) m JOIN clips c USING (clip_id) JOIN verdicts v USING (clip_id) "
         f"WHERE others_hold AND coalesce(coalesce(v.drop_stage, v.pending_stage) NOT IN ({stopped}), true)"
-    ).fetchone()
-    return [(seconds or 0.0) / 3600 for seconds in row or ()]
+    ).fetchall()
+    return [(clips, (seconds or 0.0) / 3600) for clips, seconds in zip(row[::2], row[1::2], strict=True)]

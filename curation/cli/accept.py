@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,9 +62,7 @@ def _show(gate: Gate) -> None:
         rows.append(("false-drop rate", f"{false_drops} (lot {gate.false_drop_lot})"))
     else:
         rows.append(("false-drop rate", "unknown: no judged lot of dropped clips (`funnel sample … --dropped`)"))
-    rows.append(("agreement", _agreement(gate.agreement)))
-    rows.append(("reasons", ", ".join(f"{reason} {count}" for reason, count in gate.reasons.items()) or "none given"))
-    console.table([console.Column("", name=True), console.Column("")], rows)
+    _table([*rows, *_said(gate.agreement, gate.reasons)])
     if gate.earlier_lots:
         console.paragraph(
             f"\n{gate.earlier_lots} other lot(s) were tried for this stage under the same rules. Every try has its own "
@@ -79,14 +78,31 @@ def _show_false_drops(catalog: Catalog, lot: Lot, items: Any, confidence: float,
     judgements = judge(lot, items, all_answers(catalog, lot.name))
     rate = rate_of(judgements, confidence)
     estimate = rate.estimate if judgements.judged else None
+    agreement, counts = asdict(judgements.agreement), {"judged": judgements.judged, "n": len(items)}
     if as_json:
         bounds = {"estimate": estimate, "lower": rate.lower, "upper": rate.upper, "confidence": confidence}
-        console.as_json({"lot": lot.name, "stage": lot.stage, "judged": judgements.judged, "false_drop_rate": bounds})
+        named = {"lot": lot.name, "stage": lot.stage, "population": lot.population, **counts}
+        said = {"agreement": agreement, "reasons": judgements.reasons, "annotators": judgements.annotators}
+        console.as_json({**named, "false_drop_rate": bounds, **said})
         return
-    console.line(
-        f"{lot.stage}, lot {lot.name}: {judgements.judged} of {len(items)} dropped clips judged; false-drop rate "
-        f"{_rate(estimate, rate.lower, rate.upper, confidence)}"
-    )
+    console.line(f"{lot.stage}, lot {lot.name} of dropped clips: no gate, but how many were good\n")
+    by = _list(judgements.annotators)
+    good, unsure = int(judgements.is_against().sum()), int(judgements.is_unsure().sum())
+    rows = [
+        ("judged", f"{judgements.judged} of {len(items)}, of {lot.population} dropped clips; by {by}"),
+        ("good, unsure", f"{good}, {unsure} (unsure counts as good)"),
+        ("false-drop rate", _rate(estimate, rate.lower, rate.upper, confidence)),
+    ]
+    _table([*rows, *_said(agreement, judgements.reasons)])
+
+
+def _table(rows: list[tuple[str, str]]) -> None:
+    console.table([console.Column("", name=True), console.Column("")], rows)
+
+
+def _said(agreement: dict[str, Any], reasons: Mapping[str, int]) -> list[tuple[str, str]]:
+    counted = ", ".join(f"{reason} {count}" for reason, count in reasons.items()) or "none given"
+    return [("agreement", _agreement(agreement)), ("reasons", counted)]
 
 
 def _rate(estimate: float | None, lower: float, upper: float, confidence: float) -> str:

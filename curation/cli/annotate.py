@@ -44,7 +44,8 @@ def annotate(
 
     desk, places = Desk(opened, drawn, items), Places(opened, items)
     serve(desk, places, scores_of(drawn, items), annotator, port, ready)
-    console.paragraph(f"\nGo on: the same command again. What the answers say: funnel accept {catalog} {lot}")
+    counting = f"funnel accept {catalog} {lot}" if drawn.mode == "verdict" else f"funnel lots {catalog}"
+    console.paragraph(f"\nGo on: the same command again. What the answers say: {counting}")
 
 
 def _amount(lot: Lot) -> str:

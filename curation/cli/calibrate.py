@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,10 +66,16 @@ def calibrate(
 
 def _show(found: Calibration) -> None:
     """Some of the points, and those that matter."""
-    step = max(1, len(found.points) // _SHOWN)
+    named = {"now": found.current, "proposed": found.proposed}
+    different = [
+        point
+        for before, point in itertools.pairwise([None, *found.points])
+        if before is None or (before.clips, before.labelled) != (point.clips, point.labelled) or point in named.values()
+    ]
+    step = math.ceil(len(different) / _SHOWN)
     rows = []
-    for place, point in enumerate(found.points):
-        notes = [name for name, one in (("now", found.current), ("proposed", found.proposed)) if one == point]
+    for place, point in enumerate(different):
+        notes = [name for name, one in named.items() if one == point]
         if notes or place % step == 0:
             cells = (f"{point.number:.6g}", f"{point.hours:.3g}", str(point.labelled))
             rows.append((*cells, _rate(point.bad_rate), _rate(point.recall), ", ".join(notes)))
@@ -110,6 +118,7 @@ def _as_json(found: Calibration) -> dict[str, Any]:
     points = [
         {
             "number": point.number,
+            "clips": point.clips,
             "hours": point.hours,
             "labelled": point.labelled,
             "bad_rate": _rate_json(point.bad_rate),

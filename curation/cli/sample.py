@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,8 +77,20 @@ def sample(
     console.paragraph(f"\nNext: funnel annotate {catalog} {lot.name}")
 
 
+def _plan_line(plan: dict[str, Any], lot: Lot) -> str:
+    promise, passes = plan["promise"], f"passes with up to {plan['acceptance']} bad"
+    if lot.clips == lot.population:
+        return f"plan: judges every clip there is and {passes}, which leaves no doubt"
+    kind = "stops as soon as it is clear, at the latest after" if plan["kind"] == "sequential" else "judges"
+    return (
+        f"plan: {kind} {plan['n']} clips and {passes}; a stage with more than {promise['max_bad_rate']:.2%} passes "
+        f"with at most {1 - promise['confidence']:.1%}, one with {promise['acceptable_rate']:.2%} is turned down with "
+        f"at most {promise['producers_risk']:.1%} probability"
+    )
+
+
 def _show(lot: Lot, asked: int | None) -> None:
-    pairs = f"{lot.size} pairs of " if lot.mode == "pair" else ""
+    pairs = f"{lot.size} pairs, " if lot.mode == "pair" else ""
     whole = ": all there are" if lot.clips == lot.population else ""
     fewer = f" ({asked} were asked for)" if asked and lot.size < asked else ""
     console.line(
@@ -86,14 +98,8 @@ def _show(lot: Lot, asked: int | None) -> None:
         f"seed {lot.seed}"
     )
     if lot.plan:
-        promise = lot.plan["promise"]
-        kind = "stops as soon as it is clear, at the latest after" if lot.plan["kind"] == "sequential" else "judges"
-        console.line(
-            f"plan: {kind} {lot.plan['n']} clips and passes with up to {lot.plan['acceptance']} bad; a stage with more "
-            f"than {promise['max_bad_rate']:.2%} passes with at most {1 - promise['confidence']:.1%}, one with "
-            f"{promise['acceptable_rate']:.2%} is turned down with at most {promise['producers_risk']:.1%} probability"
-        )
-    if lot.stratify:
+        console.paragraph(_plan_line(lot.plan, lot))
+    if lot.stratify and lot.clips < lot.population:
         columns = [
             console.Column("stratum", name=True),
             console.Column("clips", align="right"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -15,11 +15,12 @@ from catalogs.errors import UserError
 from catalogs.media import ClipMedia, MediaLimits
 from curation.decide import Decider
 from curation.logs import about
-from curation.plan import ClipTask, Unit, replan
 from curation.resolve import FunnelPlan, StagePlan
+from curation.running.replan import Replanner
 from curation.running.tally import Tally
 from curation.running.watchdog import Watchdog
 from curation.running.worker import HANG_FACTOR, HUNG, failure_row, one_thread_per_library
+from curation.units import ClipTask, Unit
 from stages.base import Scorer
 
 
@@ -41,6 +42,7 @@ class ClipWorker:
         one_thread_per_library()
         self._catalog = Catalog.open(catalog_url)
         self._funnel, self._limits, self._only = funnel, limits, only
+        self._replan = Replanner(self._catalog, funnel, only)
         self._decider = Decider()
         self._scorers: dict[str, Scorer] = {}
         self._work: _Work | None = None
@@ -48,7 +50,7 @@ class ClipWorker:
 
     def run(self, unit: Unit, stop: threading.Event) -> Tally:
         """Measure a unit and commit it, one part per stage."""
-        work = self._work = _Work(replan(self._catalog, self._funnel, unit, self._only))
+        work = self._work = _Work(self._replan(unit))
         for task in work.unit.tasks:
             if stop.is_set():
                 break
@@ -100,7 +102,7 @@ class ClipWorker:
         began, decoded_s = time.monotonic(), clip.decode_seconds
         passed = False
         try:
-            row = {"clip_id": task.span.clip_id} | asdict(scorer.score(clip))
+            row = {"clip_id": task.span.clip_id} | vars(scorer.score(clip))
             passed = self._passes(plan, row)
             work.rows[plan.name].append(row)
         except UserError:
@@ -125,5 +127,7 @@ class ClipWorker:
         return self._scorers[plan.name]
 
     def _passes(self, plan: StagePlan, row: dict) -> bool:
+        if not plan.policy.rules:
+            return True
         table = pa.Table.from_pylist([row], schema=schema.measurement_schema(plan.stage.columns))
         return self._decider.decide(plan, table)[0].keep

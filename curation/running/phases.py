@@ -6,7 +6,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -17,7 +16,7 @@ from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import ClipError, ErrorCode
 from curation.logs import log_format
-from curation.plan import Batch, Retry, Unit, owed_units, replan
+from curation.plan import Retry, owed_units
 from curation.resolve import FunnelPlan, StagePlan
 from curation.running.clip_worker import ClipWorker
 from curation.running.cluster import Places, fused_resources, start_ray
@@ -27,10 +26,12 @@ from curation.running.host import Job
 from curation.running.journal import Journal
 from curation.running.owed import owed_sources, read_times, uncut, unread
 from curation.running.pool import ActorPool
+from curation.running.replan import Replanner
 from curation.running.source_workers import IngestWorker, SplitWorker
 from curation.running.tally import Tally
 from curation.running.worker import failure_row
 from curation.summary import Progress, RunOptions
+from curation.units import Batch, Unit
 from stages.base import Resources
 from stages.ingest import PoolFile, sources_table, unusable_file
 
@@ -107,11 +108,11 @@ class Phases:
         if len(head) < _FEW_UNITS:
             total = sum(len(unit) for unit in head)
             size = _unit_size(total, self._options.unit_clips, places.target())
-            head = [Unit(u.shard, part) for u in head for part in _pieces(u.tasks, size)]
+            head = [Unit(u.shard, u.tasks[at : at + size]) for u in head for at in range(0, len(u), size)]
         job = self._job(
             "measure", ClipWorker, places, self._catalog.store.url, self._funnel, self._options.limits, only
         )
-        remaining = partial(replan, self._catalog, self._funnel, only=only)
+        remaining = Replanner(self._catalog, self._funnel, only)
         return self._work(job, places, chain(head, units), total, self._crashed_clip, remaining)
 
     def _work(

@@ -18,11 +18,12 @@ from catalogs.ids import clip_id
 from catalogs.media import MediaLimits
 from curation.decide import Decider
 from curation.logs import about
-from curation.plan import Batch, SourceFile
+from curation.plan import SourceFile
 from curation.resolve import StagePlan
 from curation.running.tally import Tally
 from curation.running.watchdog import Watchdog
 from curation.running.worker import HANG_FACTOR, HUNG, failure_row, one_thread_per_library
+from curation.units import Batch
 from stages.ingest import PoolFile, ingest_file, sources_table, unusable_file
 from stages.scene_split import LIMIT_COVERS_S, SceneSpan, SceneSplitter
 

@@ -11,8 +11,10 @@ from catalogs.catalog import Catalog
 from catalogs.compact import compact
 from catalogs.errors import ErrorCode
 from curation import plan as planning
-from curation.plan import Retry, Unit, owed_units, replan
+from curation.plan import Retry, owed_units
 from curation.resolve import FunnelPlan
+from curation.running.replan import Replanner
+from curation.units import Unit
 from tests.catalogs.small_catalog import WHEN, clip_row
 from tests.curation.fakes import fake_funnel
 
@@ -119,12 +121,12 @@ def test_a_unit_that_waited_leaves_out_what_was_done_meanwhile(catalog: Catalog,
         compact(catalog)
     (unit, *_) = plan(catalog, unit_clips=4)
     clips = [task.span.clip_id for task in unit.tasks]
-    assert replan(catalog, FUNNEL, unit) == unit
+    assert Replanner(catalog, FUNNEL)(unit) == unit
     measure(catalog, unit, "first", {clips[0]: 1.0, clips[1]: 9.0})
     fail(catalog, unit, clips[2], ErrorCode.UNREACHABLE)
-    left = replan(catalog, FUNNEL, unit)
+    left = Replanner(catalog, FUNNEL)(unit)
     assert owed([left]) == {clips[0]: {"first": True}, clips[3]: {}}
-    assert owed([replan(catalog, FUNNEL, unit, frozenset({"first"}))]) == {clips[3]: {}}
+    assert owed([Replanner(catalog, FUNNEL, frozenset({"first"}))(unit)]) == {clips[3]: {}}
 
 
 def test_a_failure_that_the_unit_is_to_try_again_does_not_stop_it(catalog: Catalog) -> None:
@@ -133,9 +135,9 @@ def test_a_failure_that_the_unit_is_to_try_again_does_not_stop_it(catalog: Catal
     fail(catalog, unit, clip, ErrorCode.CORRUPT)
     retry = Retry(frozenset({"first"}), frozenset({"corrupt"}))
     (again, *_) = plan(catalog, retry=retry)
-    assert replan(catalog, FUNNEL, again) == again
+    assert Replanner(catalog, FUNNEL)(again) == again
     fail(catalog, again, clip, ErrorCode.CORRUPT, attempt=2)
-    assert owed([replan(catalog, FUNNEL, again)]).keys() == owed([again]).keys() - {clip}
+    assert owed([Replanner(catalog, FUNNEL)(again)]).keys() == owed([again]).keys() - {clip}
 
 
 def test_a_stage_without_its_model_is_passed_or_stops_the_clip(catalog: Catalog) -> None:

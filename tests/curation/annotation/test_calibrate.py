@@ -16,7 +16,7 @@ from curation.annotation.lots import Draw, draw_lot
 from curation.annotation.moves import policy_diff, policy_with, thresholds
 from curation.annotation.records import read_lot
 from curation.policy import Rule, load_policy
-from tests.curation.annotation.hand_written import POLICY, answer, funnel, write_catalog
+from tests.curation.annotation.hand_written import POLICY, answer, answer_all, funnel, write_catalog
 
 FUNNEL = funnel()
 
@@ -45,6 +45,29 @@ def test_a_threshold_that_keeps_bad_clips_is_raised_to_where_they_end(catalog: C
     assert found.current.hours == pytest.approx(2000 * 3 / 3600, rel=0.01)
     assert found.proposed.hours == pytest.approx((4 - found.proposed.number) / 3 * 3000 * 3 / 3600, rel=0.01)
     assert min(point.number for point in found.points) == 2.0  # nothing below was judged
+
+
+def test_every_threshold_of_a_stage_is_tried(catalog: Catalog) -> None:
+    both = funnel(POLICY.replace("dnsmos_ovrl >= 2.0", "dnsmos_ovrl >= 2.0 and dnsmos_ovrl <= 3.5"))
+    lot = draw_lot(catalog, both, Draw("audio_quality", n=100))
+    answer_all(catalog, lot, read_lot(catalog, lot.name)[1])
+    _, (lowest, highest) = calibrate(catalog, both, "audio_quality")
+    assert (lowest.current.number, highest.current.number) == (2.0, 3.5)
+    assert lowest.current.hours == highest.current.hours == pytest.approx(1500 * 3 / 3600, rel=0.01)
+    assert max(point.number for point in highest.points) == 3.5
+
+
+def test_judged_whole_a_small_catalog_leaves_no_doubt(tmp_path: Path) -> None:
+    catalog = write_catalog(str(tmp_path / "small"), FUNNEL, 40)
+    judge_by_quality(catalog, 2.5, 40)
+    _, (found,) = calibrate(catalog, FUNNEL, "audio_quality")
+    assert found.current.clips == found.current.labelled == 20
+    assert found.current.bad_rate.lower == found.current.bad_rate.estimate == found.current.bad_rate.upper == 0.25
+    assert found.proposed is not None
+    assert found.proposed.number == pytest.approx(2.5, abs=0.1)
+    judge_by_quality(catalog, 2.5, 40)  # the same clips again say nothing new, and must not look as if they did
+    _, (found,) = calibrate(catalog, FUNNEL, "audio_quality")
+    assert found.current.bad_rate.upper > 0.3
 
 
 def test_with_dropped_clips_judged_it_may_be_lowered_and_recall_is_known(catalog: Catalog) -> None:

@@ -82,10 +82,13 @@ def test_false_drops(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> No
     url = catalog.store.url
     said(capsys, 0, "sample", url, "--stage", "audio_quality", "--dropped", "--n", "50", "--name", "gone")
     judge_all(catalog, "gone", bad=45)
-    assert "50 of 50 dropped clips judged; false-drop rate 10.00%" in said(capsys, 0, "accept", url, "gone")
+    text = said(capsys, 0, "accept", url, "gone")
+    assert "50 of 50, of 250 dropped clips; by ann" in text
+    assert "false-drop rate  10.00%; at least" in text
     found = json.loads(said(capsys, 0, "accept", url, "gone", "--json"))
     rate = found["false_drop_rate"]
     assert rate["lower"] < rate["estimate"] < rate["upper"]
+    assert (found["judged"], found["n"], found["population"]) == (50, 50, 250)
 
 
 def test_a_plan_is_explained(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:

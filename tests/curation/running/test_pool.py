@@ -13,13 +13,13 @@ import pytest
 import ray
 
 from catalogs.errors import UserError
-from curation.plan import Batch
 from curation.running.cluster import Places
 from curation.running.drain import Drain
 from curation.running.host import Job
 from curation.running.pool import ActorPool
 from curation.running.tally import Tally
 from curation.summary import RunOptions
+from curation.units import Batch
 from stages.base import Resources
 from stages.ingest import PoolFile, sources_table, unusable_file
 

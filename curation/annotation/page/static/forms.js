@@ -114,7 +114,7 @@ class AxesForm {
 
   // [key, value, label] of one axis.
   #levels(axis) {
-    if (this.lot.mode === "pair") return [["1", -1, "A is better"], ["2", 0, "equal"], ["3", 1, "B is better"]];
+    if (this.lot.mode === "pair") return [["1", -1, "A"], ["2", 0, "equal"], ["3", 1, "B"]];
     return axis.levels.map((label, level) => [String(level), level, label]);
   }
 

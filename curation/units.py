@@ -1,0 +1,130 @@
+"""Units of work: what a plan hands to a worker, and the clips in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, overload
+
+import pyarrow as pa
+
+from catalogs.layout import Shard
+from catalogs.media import ClipSpan
+
+SPAN_COLUMNS = ("clip_id", "source_id", "path", "start_s", "end_s", "start_pts", "end_pts", "time_base")
+ATTEMPTS = ":attempts"
+
+
+@dataclass(frozen=True)
+class ClipTask:
+    """One clip that is owed something.
+
+    Attributes:
+        span: where it lies.
+        done: stage -> whether the clip passed it, for stages that are settled; the others are owed when reached.
+        attempts: stage -> how often it has failed on the clip so far.
+    """
+
+    span: ClipSpan
+    done: Mapping[str, bool]
+    attempts: Mapping[str, int] = field(default_factory=dict)
+
+
+class Tasks(Sequence[ClipTask]):
+    """Tasks as the plan's query answered them: made into objects only where they are looked at, in the worker.
+
+    A driver hands out a hundred thousand clips a second this way.
+
+    Args:
+        rows: the span columns, ``moved_to`` (null: where the clip says), then of each stage ``<stage>`` (passed; null:
+            not settled) and ``<stage>:attempts``.
+    """
+
+    def __init__(self, rows: pa.Table):
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[ClipTask]:
+        stages = [name.removesuffix(ATTEMPTS) for name in self._rows.column_names if name.endswith(ATTEMPTS)]
+        spans = self._tuples(SPAN_COLUMNS)
+        moved = self._rows["moved_to"].to_pylist()
+        passed = self._tuples(stages)
+        failed = self._tuples([f"{stage}{ATTEMPTS}" for stage in stages])
+        for span, path, states, counts in zip(spans, moved, passed, failed, strict=True):
+            yield ClipTask(
+                _span(span, path),
+                {stage: state for stage, state in zip(stages, states, strict=True) if state is not None},
+                {stage: count for stage, count in zip(stages, counts, strict=True) if count is not None},
+            )
+
+    @overload
+    def __getitem__(self, index: int) -> ClipTask: ...
+    @overload
+    def __getitem__(self, index: slice) -> Tasks: ...
+    def __getitem__(self, index: int | slice) -> ClipTask | Tasks:
+        if isinstance(index, int):
+            (task,) = Tasks(self._rows.slice(range(len(self))[index], 1))
+            return task
+        begin, end, _ = index.indices(len(self))
+        return Tasks(self._rows.slice(begin, max(0, end - begin)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As an Arrow stream: a pickled slice of a table would carry the whole table along."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self._rows.schema) as stream:
+            stream.write_table(self._rows)
+        return _tasks_from, (sink.getvalue().to_pybytes(),)
+
+    def _tuples(self, names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+        if not names:
+            return ((),) * len(self)
+        return zip(*(self._rows[name].to_pylist() for name in names), strict=True)
+
+
+def _tasks_from(stream: bytes) -> Tasks:
+    return Tasks(pa.ipc.open_stream(stream).read_all())
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of work: clips of one shard. Its output is committed as a whole, stage by stage."""
+
+    shard: Shard
+    tasks: Sequence[ClipTask]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def halves(self) -> tuple[Unit, Unit]:
+        """Two smaller units, to corner a clip that kills its worker."""
+        middle = len(self.tasks) // 2
+        return Unit(self.shard, self.tasks[:middle]), Unit(self.shard, self.tasks[middle:])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Files or sources, for the phases that have no shards yet."""
+
+    items: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        middle = len(self.items) // 2
+        return Batch(self.items[:middle]), Batch(self.items[middle:])
+
+
+_fraction = lru_cache(maxsize=4096)(Fraction)
+
+
+def _span(values: tuple[Any, ...], moved_to: str | None) -> ClipSpan:
+    clip_id, source_id, path, start_s, end_s, start_pts, end_pts, time_base = values
+    return ClipSpan(clip_id, source_id, moved_to or path, start_s, end_s, start_pts, end_pts, _fraction(time_base))

@@ -6,9 +6,9 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
 
 import pyarrow as pa
 
@@ -41,6 +41,32 @@ class Scorer(Protocol):
     def score(self, clip: ClipMedia) -> Measurement:
         """Raises ClipError for a clip that cannot be measured."""
         ...
+
+
+class BatchScorer(Scorer, Protocol):
+    """A scorer that may measure several clips at once, as it asks a server that works on many questions together.
+
+    Attributes:
+        concurrency: clips in hand at once; 1: it measures one after the other, like any scorer.
+        patience_s: the longest that one clip may take beside its decoding.
+    """
+
+    concurrency: int
+    patience_s: float
+
+    def score_many(self, clips: Iterable[ClipMedia]) -> Generator[tuple[int, Callable[[], Measurement]], None, None]:
+        """Measure clips, at most ``concurrency`` of them at a time; ``clips`` is read as places become free.
+
+        Yields (position in ``clips``, result) as each is finished, in any order: ``result()`` returns the measurement
+        or raises what :meth:`score` would have raised for that clip. Pictures are decoded shortly before they are
+        needed and none stay behind in a clip. Closing the generator gives up what is in hand.
+        """
+        ...
+
+
+def takes_several(scorer: Scorer) -> TypeGuard[BatchScorer]:
+    """Whether clips should come together for this scorer."""
+    return getattr(scorer, "concurrency", 1) > 1
 
 
 def operational(default: Any) -> Any:

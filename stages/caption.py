@@ -6,7 +6,8 @@ two plain sentences. Age, sex, clothes, place and mood are not measured and so a
 could not be measured is left out of the sentence and empty in the structure. ``caption_model`` tells such captions
 from a vision-language model's. Thresholds of the words: stages/captions/facts.py.
 
-The reference captioner is SkyCaptioner-V1: stages/captions/skycaptioner.py.
+The reference captioner is SkyCaptioner-V1 (stages/captions/skycaptioner.py), in the worker's process or behind a server
+(`vllm serve`), which each worker gives up to ``concurrency`` clips at once.
 """
 
 from __future__ import annotations

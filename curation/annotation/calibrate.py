@@ -72,7 +72,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Calibration:
-    """One threshold of a stage. ``proposed`` keeps the most hours of the points that hold the largest bad rate."""
+    """One threshold of a stage.
+
+    Attributes:
+        proposed: keeps the most hours of the points that hold the largest bad rate; the present one if none keeps more.
+    """
 
     threshold: Threshold
     points: tuple[Point, ...]
@@ -178,7 +182,8 @@ def _calibration(
         rate = weighted_rate(bad[kept], weights[kept], confidence, clips if is_disjoint else None, unsure[kept])
         points.append(Point(number, clips, hours, int(kept.sum()), rate, recall))
     proven = [point for point in points if point.bad_rate.upper <= max_bad_rate]
-    return Calibration(threshold, tuple(points), max(proven, key=lambda point: point.hours, default=None))
+    best = max(proven, key=lambda point: (point.hours, point.number == threshold.number), default=None)
+    return Calibration(threshold, tuple(points), best)
 
 
 def _measured_sql(plan: StagePlan, threshold: Threshold) -> str:

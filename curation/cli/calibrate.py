@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,7 +42,7 @@ def calibrate(
     funnel = funnel_of(opened, policy)
     labels, found = find(opened, funnel, stage, max_bad_rate, confidence)
     proposals = [one for one in found if one.proposed]
-    best = max(proposals, key=lambda one: one.proposed.hours if one.proposed else 0.0, default=None)
+    best = max(proposals, key=_gain, default=None)
     changed, difference = funnel.policy.text, ""
     if best and best.proposed and best.proposed != best.current:
         rule = best.threshold.rule.name
@@ -64,17 +63,19 @@ def calibrate(
         _write(write, funnel.policy.text, changed)
 
 
+def _gain(found: Calibration) -> tuple[float, bool]:
+    """What a proposal keeps; of equals the one that changes nothing comes first."""
+    assert found.proposed is not None
+    return found.proposed.hours, found.proposed == found.current
+
+
 def _show(found: Calibration) -> None:
     """Some of the points, and those that matter."""
     named = {"now": found.current, "proposed": found.proposed}
-    different = [
-        point
-        for before, point in itertools.pairwise([None, *found.points])
-        if before is None or (before.clips, before.labelled) != (point.clips, point.labelled) or point in named.values()
-    ]
+    different = {(point.clips, point.labelled, point in named.values()): point for point in reversed(found.points)}
     step = math.ceil(len(different) / _SHOWN)
     rows = []
-    for place, point in enumerate(different):
+    for place, point in enumerate(reversed(different.values())):
         notes = [name for name, one in named.items() if one == point]
         if notes or place % step == 0:
             cells = (f"{point.number:.6g}", f"{point.hours:.3g}", str(point.labelled))

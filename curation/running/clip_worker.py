@@ -1,11 +1,20 @@
-"""The worker of the last phase: measures clips, decoded once for all stages of the job."""
+"""The worker of the last phase: measures clips, decoded once for all stages of the job.
+
+A clip goes from stage to stage until one drops it. Where a stage measures several clips at once (a model behind a
+server), clips wait for it until enough have come together or the unit ends. What waits is the task, without pictures:
+those of a whole batch would fill the memory, so a clip is decoded again for such a stage, and for the stages after it.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import takewhile
 
 import pyarrow as pa
 
@@ -21,7 +30,9 @@ from curation.running.tally import Tally
 from curation.running.watchdog import Watchdog
 from curation.running.worker import HANG_FACTOR, HUNG, failure_row, one_thread_per_library
 from curation.units import ClipTask, Unit
-from stages.base import Scorer
+from stages.base import BatchScorer, Measurement, Scorer, takes_several
+
+BATCH_FACTOR = 8  # a batch is so many times a scorer's concurrency: its end, when places stay empty, is a small part
 
 
 @dataclass
@@ -32,7 +43,13 @@ class _Work:
     tally: Tally = field(default_factory=Tally)
     rows: dict[str, list[dict]] = field(default_factory=lambda: defaultdict(list))
     failures: dict[str, list[dict]] = field(default_factory=lambda: defaultdict(list))
-    at: tuple[ClipTask, StagePlan] | None = None  #: the clip and the stage in hand
+    waiting: dict[str, list[ClipTask]] = field(default_factory=dict)  #: stage -> clips for its next batch
+    at: tuple[ClipTask, StagePlan] | None = None  #: the clip and the stage in hand; None while several are
+
+    def count(self, task: ClipTask) -> None:
+        """Nothing more is owed to this clip."""
+        self.tally.clips += 1
+        self.tally.clip_seconds += task.span.duration_s
 
 
 class ClipWorker:
@@ -41,10 +58,12 @@ class ClipWorker:
     def __init__(self, catalog_url: str, funnel: FunnelPlan, limits: MediaLimits, only: frozenset[str] | None = None):
         one_thread_per_library()
         self._catalog = Catalog.open(catalog_url)
-        self._funnel, self._limits, self._only = funnel, limits, only
+        self._media, self._stages, self._limits, self._only = funnel.policy.media, funnel.measuring, limits, only
+        self._dense = {plan.name for plan in self._stages if "dense" in plan.stage.views}
         self._replan = Replanner(self._catalog, funnel, only)
         self._decider = Decider()
         self._scorers: dict[str, Scorer] = {}
+        self._batching: dict[str, BatchScorer] = {}  # those of the scorers that take several clips
         self._work: _Work | None = None
         self._watchdog = Watchdog(self._last_words)
 
@@ -54,15 +73,15 @@ class ClipWorker:
         for task in work.unit.tasks:
             if stop.is_set():
                 break
-            with self._watchdog.guard(HANG_FACTOR * self._limits.max_seconds):
-                self._walk(task, work)
-            work.tally.clips += 1
-            work.tally.clip_seconds += task.span.duration_s
+            self._begin(task, work)
+            if work.waiting:
+                self._measure_waiting(work, stop, BATCH_FACTOR)
+        self._measure_waiting(work, stop)
         self._commit(work)
         return work.tally
 
     def _commit(self, work: _Work) -> None:
-        for plan in self._funnel.measuring:
+        for plan in self._stages:
             if failures := work.failures[plan.name]:
                 work.tally.note_failures(failures)
                 table = pa.Table.from_pylist(failures, schema=schema.FAILURES)
@@ -73,36 +92,60 @@ class ClipWorker:
                 self._catalog.add_measurements(plan.name, plan.digest, work.unit.shard, table)
 
     def _last_words(self) -> None:
-        """The clip in hand hangs: that is its outcome, and what was finished before stays."""
-        if self._work is not None and self._work.at is not None:
-            task, plan = self._work.at
-            self._work.failures[plan.name].append(self._failure(task, plan, HUNG))
-            self._commit(self._work)
+        """The clip in hand hangs: that is its outcome, and what was finished before stays.
 
-    def _walk(self, task: ClipTask, work: _Work) -> None:
-        clip = ClipMedia(task.span, self._funnel.policy.media, self._limits, dense_wanted=self._dense_wanted(task))
-        for plan in self._funnel.measuring:
+        Of a batch nobody knows which clip hangs, so none gets a failure; the pool corners it.
+        """
+        if (work := self._work) is None:
+            return
+        if work.at is not None:
+            task, plan = work.at
+            work.failures[plan.name].append(self._failure(task, plan, HUNG))
+        self._commit(work)
+
+    def _begin(self, task: ClipTask, work: _Work) -> None:
+        """One clip, as far as it gets on its own."""
+        with self._watchdog.guard(HANG_FACTOR * self._limits.max_seconds):
+            is_through = self._walk(task, work)
+        if is_through:
+            work.count(task)
+
+    def _walk(self, task: ClipTask, work: _Work) -> bool:
+        """Stage after stage; False if the clip now waits for one of them."""
+        clip = self._open(task)
+        for plan in self._stages:
             if not plan.is_available:
                 if plan.policy.on_unavailable == "drop":
-                    return
+                    return True
                 continue
             passed = task.done.get(plan.name)
             if passed is None:
                 if self._only is not None and plan.name not in self._only:
-                    return
+                    return True
                 work.at = (task, plan)
                 with about(clip_id=task.span.clip_id, stage=plan.name):
-                    passed = self._measure(clip, task, plan, work)
+                    scorer = self._scorer(plan)
+                    if plan.name in self._batching:
+                        self._let_wait(task, plan, work)
+                        return False
+                    passed = self._measure(clip, task, plan, scorer, work)
             if not passed:
-                return
+                return True
+        return True
 
-    def _measure(self, clip: ClipMedia, task: ClipTask, plan: StagePlan, work: _Work) -> bool:
-        """One stage on one clip: a row or a failure row; whether the clip passed."""
-        scorer = self._scorer(plan)
+    def _measure(self, clip: ClipMedia, task: ClipTask, plan: StagePlan, scorer: Scorer, work: _Work) -> bool:
+        """One stage on one clip; whether the clip passed."""
         began, decoded_s = time.monotonic(), clip.decode_seconds
+        passed = self._record(partial(scorer.score, clip), task, plan, work)
+        work.tally.seconds[plan.name] += time.monotonic() - began
+        work.tally.decode_seconds[plan.name] += clip.decode_seconds - decoded_s
+        return passed
+
+    def _record(self, result: Callable[[], Measurement], task: ClipTask, plan: StagePlan, work: _Work) -> bool:
+        """A row or a failure row; whether the clip passed."""
         passed = False
         try:
-            row = {"clip_id": task.span.clip_id} | vars(scorer.score(clip))
+            row = {"clip_id": task.span.clip_id} | vars(result())
             passed = self._passes(plan, row)
             work.rows[plan.name].append(row)
         except UserError:
@@ -110,20 +153,72 @@ class ClipWorker:
         except Exception as error:
             work.failures[plan.name].append(self._failure(task, plan, error))
         work.tally.kept[plan.name] += passed
-        work.tally.seconds[plan.name] += time.monotonic() - began
-        work.tally.decode_seconds[plan.name] += clip.decode_seconds - decoded_s
         return passed
+
+    def _let_wait(self, task: ClipTask, plan: StagePlan, work: _Work) -> None:
+        """The clip has passed every stage before this one."""
+        before = takewhile(lambda other: other is not plan, self._stages)
+        work.waiting.setdefault(plan.name, []).append(_passed(task, *before))
+
+    def _measure_waiting(self, work: _Work, stop: threading.Event, factor: int = 0) -> None:
+        """Batches of at least ``factor`` times a scorer's concurrency, in the order of the stages: what passes one may
+        wait for a later one.
+        """
+        for plan in self._stages:
+            waiting = work.waiting.get(plan.name)
+            if waiting and len(waiting) >= factor * self._batching[plan.name].concurrency:
+                for task in self._measure_together(work.waiting.pop(plan.name), plan, work, stop):
+                    self._begin(_passed(task, plan), work)
+
+    def _measure_together(
+        self, tasks: list[ClipTask], plan: StagePlan, work: _Work, stop: threading.Event
+    ) -> list[ClipTask]:
+        """One stage on many clips; returns those that passed and go on. After ``stop`` no clip begins or goes on."""
+        clips = [self._open(task) for task in tasks]
+        passed = []
+        work.at = (tasks[0], plan) if len(tasks) == 1 else None
+        began = time.monotonic()
+        with about(stage=plan.name), closing(self._results(plan, clips, stop)) as results:
+            for position, result in results:
+                task = tasks[position]
+                with about(clip_id=task.span.clip_id):
+                    if self._record(result, task, plan, work):
+                        passed.append(task)
+                    else:
+                        work.count(task)
+        work.tally.seconds[plan.name] += time.monotonic() - began
+        work.tally.decode_seconds[plan.name] += sum(clip.decode_seconds for clip in clips)
+        return [] if stop.is_set() else passed
+
+    def _results(
+        self, plan: StagePlan, clips: list[ClipMedia], stop: threading.Event
+    ) -> Generator[tuple[int, Callable[[], Measurement]], None, None]:
+        """What the scorer finishes. From one result to the next is at most a decoding and what one clip may take."""
+        scorer = self._batching[plan.name]
+        limit_s = HANG_FACTOR * self._limits.max_seconds + scorer.patience_s
+        wanted = takewhile(lambda _: not stop.is_set(), clips)
+        with closing(scorer.score_many(wanted)) as finished:
+            while True:
+                with self._watchdog.guard(limit_s):
+                    found = next(finished, None)
+                if found is None:
+                    return
+                yield found
 
     def _failure(self, task: ClipTask, plan: StagePlan, error: Exception) -> dict:
         return failure_row(plan, task.span.clip_id, error, task.attempts.get(plan.name, 0) + 1)
 
-    def _dense_wanted(self, task: ClipTask) -> bool:
-        return any("dense" in plan.stage.views for plan in self._funnel.measuring if plan.name not in task.done)
+    def _open(self, task: ClipTask) -> ClipMedia:
+        """The clip's media for the stages that it still has before it; nothing is read yet."""
+        dense_wanted = not task.done.keys() >= self._dense
+        return ClipMedia(task.span, self._media, self._limits, dense_wanted=dense_wanted)
 
     def _scorer(self, plan: StagePlan) -> Scorer:
         if plan.name not in self._scorers:  # loaded when the first clip gets this far
-            plan.check_installed(self._funnel.policy.media)
-            self._scorers[plan.name] = plan.backend.load(plan.policy.config)
+            plan.check_installed(self._media)
+            scorer = self._scorers[plan.name] = plan.backend.load(plan.policy.config)
+            if takes_several(scorer):
+                self._batching[plan.name] = scorer
         return self._scorers[plan.name]
 
     def _passes(self, plan: StagePlan, row: dict) -> bool:
@@ -131,3 +226,8 @@ class ClipWorker:
             return True
         table = pa.Table.from_pylist([row], schema=schema.measurement_schema(plan.stage.columns))
         return self._decider.decide(plan, table)[0].keep
+
+
+def _passed(task: ClipTask, *plans: StagePlan) -> ClipTask:
+    """The task, with those stages behind it."""
+    return replace(task, done={**task.done, **{plan.name: True for plan in plans}})

@@ -3,21 +3,21 @@
 A passing trouble (429, 5xx, a time limit, a broken connection, a body that is cut off) is tried again after
 ``first_wait_s * 2^n`` seconds, each wait shortened at random by up to half so that many workers do not come back at
 once; a server's ``Retry-After`` is honoured up to ``longest_wait_s``. Every attempt has a limit on its whole length, so
-a server that drips bytes cannot hold a worker.
+a server that drips bytes cannot hold a worker. Many questions may be in flight at once (stages/captions/in_flight.py).
 
 The key comes from the environment (``FUNNEL_CHAT_API_KEY``), travels in a header and is in no message and no log.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import random
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -29,6 +29,8 @@ KEY_VARIABLE = "FUNNEL_CHAT_API_KEY"
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 MAX_BODY_BYTES = 4 << 20  #: an answer of 2,048 tokens is some 10 kB
 DETAIL_CHARACTERS = 200
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Patience:
     first_wait_s: float = 1.0
     longest_wait_s: float = 30.0
 
+    @property
+    def in_all_s(self) -> float:
+        """The longest that one question can take, with all its attempts and waits."""
+        return self.attempts * self.timeout_s + (self.attempts - 1) * self.longest_wait_s
+
 
 class ChatError(Exception):
     """The server gave no usable answer. ``str(error)`` is one line without secrets."""
@@ -59,7 +66,11 @@ class Unreachable(ChatError):
 
 
 class Refused(ChatError):
-    """It answered that it will not do this (4xx), which another attempt would not change."""
+    """It answered that it will not do this (``status``: 4xx), which another attempt would not change."""
+
+    def __init__(self, said: str, status: int) -> None:
+        super().__init__(said)
+        self.status = status
 
 
 class BadAnswer(ChatError):
@@ -91,19 +102,29 @@ class Sampling:
 
 
 class ChatServer:
-    """``ChatServer("http://127.0.0.1:8000/v1", "model").ask(messages, Sampling())``; keeps its connection open."""
+    """``await ChatServer("http://127.0.0.1:8000/v1", "model").ask(messages, Sampling())``.
+
+    Keeps its connections open, as many as there are questions at once; they belong to the event loop of the first.
+    """
 
     def __init__(self, url: str, model: str, patience: Patience | None = None) -> None:
         self._url, self.model = url.rstrip("/"), model
         self.place = without_secrets(url)
         self._patience = patience or Patience()
         key = os.environ.get(KEY_VARIABLE, "")
-        self._client = httpx.Client(
+        self._client = httpx.AsyncClient(
             headers={"User-Agent": "portrait-funnel"} | ({"Authorization": f"Bearer {key}"} if key else {}),
             timeout=httpx.Timeout(self._patience.timeout_s, connect=self._patience.connect_s),
+            limits=httpx.Limits(),  # none: who asks bounds how much is in flight
         )
 
-    def ask(self, messages: Sequence[dict[str, Any]], sampling: Sampling) -> Answer:
+    async def __aenter__(self) -> ChatServer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def ask(self, messages: Sequence[dict[str, Any]], sampling: Sampling) -> Answer:
         """One answer.
 
         Raises:
@@ -115,17 +136,17 @@ class ChatServer:
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
         }
-        return self._patiently("POST", "/chat/completions", question, _answer)
+        return await self._patiently("POST", "/chat/completions", question, _answer)
 
-    def models(self) -> list[str]:
+    async def models(self) -> list[str]:
         """Names of the models that the server serves. Raises as :meth:`ask`."""
-        return self._patiently("GET", "/models", None, _names)
+        return await self._patiently("GET", "/models", None, _names)
 
-    def _patiently(self, method: str, path: str, question: dict | None, read: Any) -> Any:
+    async def _patiently(self, method: str, path: str, question: dict | None, read: Callable[[Any], T]) -> T:
         patience = self._patience
         for attempt in range(1, patience.attempts + 1):
             try:
-                return self._once(method, path, question, read)
+                return await self._once(method, path, question, read)
             except _Passing as trouble:
                 if attempt == patience.attempts:
                     tries = f"tried {attempt} times" if attempt > 1 else "tried once"
@@ -133,32 +154,35 @@ class ChatServer:
                 backoff = min(patience.first_wait_s * 2 ** (attempt - 1), patience.longest_wait_s)
                 wait_s = max(backoff * random.uniform(0.5, 1.0), min(trouble.wait_s, patience.longest_wait_s))  # noqa: S311
                 log.warning("%s: %s; trying again in %.1f s", self.place, trouble, wait_s)
-                time.sleep(wait_s)
+                await asyncio.sleep(wait_s)
         raise AssertionError("attempts is at least 1")
 
-    def _once(self, method: str, path: str, question: dict | None, read: Any) -> Any:
-        end = time.monotonic() + self._patience.timeout_s
+    async def _once(self, method: str, path: str, question: dict | None, read: Callable[[Any], T]) -> T:
+        limit_s = self._patience.timeout_s
         try:
-            with self._client.stream(method, self._url + path, json=question) as response:
-                body = bytearray()
-                for block in response.iter_bytes():
-                    body += block
-                    if time.monotonic() > end:
-                        raise _Passing(f"not done after {self._patience.timeout_s:g} s")
-                    if len(body) > MAX_BODY_BYTES:
-                        raise BadAnswer(f"{self.place}: sends more than {MAX_BODY_BYTES:,} bytes")
-        except httpx.TimeoutException as error:
-            raise _Passing(f"no answer in {self._patience.timeout_s:g} s ({type(error).__name__})") from error
+            response, body = await asyncio.wait_for(self._exchange(method, path, question), limit_s)
+        except (asyncio.TimeoutError, httpx.TimeoutException) as error:
+            raise _Passing(f"no whole answer in {limit_s:g} s ({type(error).__name__})") from error
         except httpx.TransportError as error:  # refused, reset, cut off
-            raise _Passing(f"{error or type(error).__name__}") from error
+            raise _Passing(_reason(error)) from error
         if response.status_code in PASSING:
-            raise _Passing(_status(response, bytes(body)), _retry_after_s(response))
+            raise _Passing(_status(response, body), _retry_after_s(response))
         if response.status_code != 200:
-            raise Refused(f"{self.place}: {_status(response, bytes(body))}")
+            raise Refused(f"{self.place}: {_status(response, body)}", response.status_code)
         try:
-            return read(json.loads(bytes(body)))
+            return read(json.loads(body))
         except (ValueError, LookupError, TypeError) as error:
-            raise _Passing(f"not an answer of this interface: {_excerpt(bytes(body))!r}", final=BadAnswer) from error
+            raise _Passing(f"not an answer of this interface: {_excerpt(body)!r}", final=BadAnswer) from error
+
+    async def _exchange(self, method: str, path: str, question: dict | None) -> tuple[httpx.Response, bytes]:
+        """One request; the response with the body that came."""
+        body = bytearray()
+        async with self._client.stream(method, self._url + path, json=question) as response:
+            async for block in response.aiter_bytes():
+                body += block
+                if len(body) > MAX_BODY_BYTES:
+                    raise BadAnswer(f"{self.place}: sends more than {MAX_BODY_BYTES:,} bytes")
+        return response, bytes(body)
 
 
 def without_secrets(url: str) -> str:
@@ -182,6 +206,16 @@ def _answer(document: Any) -> Answer:
 
 def _names(document: Any) -> list[str]:
     return [str(entry["id"]) for entry in document["data"]]
+
+
+def _reason(error: Exception) -> str:
+    """The operating system's words where it refused ("Connection refused"); the library has only general ones."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return f"{error or type(error).__name__}"
 
 
 def _retry_after_s(response: httpx.Response) -> float:

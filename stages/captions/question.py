@@ -9,14 +9,14 @@ wording is ours. Who wants the wording of its training puts it into the config (
 from __future__ import annotations
 
 import base64
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 
 from catalogs.media import ClipMedia
 
-FramesAs = Literal["images", "video"]
+FRAMES_AS = ("images", "video")
 JPEG_QUALITY = 90
 
 QUESTION = """\
@@ -61,8 +61,8 @@ def _shrunk(rgb: np.ndarray, max_side: int) -> np.ndarray:
     return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
 
 
-def first_message(shown: list[np.ndarray], question: str, frames_as: FramesAs) -> dict[str, Any]:
-    """The user's turn in an OpenAI-compatible conversation.
+def first_message(shown: list[np.ndarray], question: str, frames_as: str) -> dict[str, Any]:
+    """The user's turn in an OpenAI-compatible conversation, the pictures in one of :data:`FRAMES_AS`.
 
     ``images`` is what every server understands. ``video`` is vLLM's form for the frames of one video, one JPEG after
     the other, divided by commas (vllm pull request 11492): the model then sees them as it did in its training.

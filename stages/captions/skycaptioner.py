@@ -5,14 +5,19 @@ sent back once, with what is wrong with it; a second such answer is the clip's f
 made of the structure (stages/captions/fusion.py), by rule or, with ``fusion_model``, by a language model.
 
 Two ways to the model: a server (``endpoint``; e.g. ``vllm serve Skywork/SkyCaptioner-V1 --limit-mm-per-prompt
-'{"image": 16}'``) or this process (``folder``). A worker has one question at a time in flight, for a scorer measures
-one clip; the number of workers bounds what the server sees, and the server batches over them.
+'{"image": 16}'``) or this process (``folder``). A server works on many questions together: each worker keeps up to
+``concurrency`` of them in flight, so it sees at most workers x ``concurrency`` at once. One clip at a time is decoded.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+import asyncio
+import weakref
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,16 +25,18 @@ from catalogs.errors import ClipError, ErrorCode, UserError
 from catalogs.media import ClipMedia
 from stages.base import Resources, StageConfig, operational
 from stages.captions.fusion import fusion_messages, prose
-from stages.captions.question import QUESTION, again, first_message, pictures
+from stages.captions.in_flight import as_finished
+from stages.captions.question import FRAMES_AS, QUESTION, again, first_message, pictures
 from stages.captions.structure import StructuralCaption
 from stages.weights.folder import folder_sha256, require_checkpoint
 
 if TYPE_CHECKING:
     from stages.caption import CaptionMeasurement
-    from stages.captions.chat import Answer, ChatServer
+    from stages.captions.captioners import Captioner
+    from stages.captions.chat import Answer, ChatError, ChatServer, Patience
 
-FRAMES_AS = ("images", "video")
 FUSION_TOKENS = 512
+NO_CLIPS_FAULT = frozenset({401, 403, 404})  #: a wrong key, no such model
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class SkyCaptionerConfig(StageConfig):
         fusion_endpoint: its server, if not ``endpoint``.
         timeout_s: for one attempt at the server.
         attempts: how often a server in trouble is asked.
+        concurrency: clips that one worker has before a server at once.
     """
 
     endpoint: str = operational("http://127.0.0.1:8000/v1")
@@ -65,11 +73,12 @@ class SkyCaptionerConfig(StageConfig):
     fusion_endpoint: str = operational("")
     timeout_s: float = operational(120.0)
     attempts: int = operational(5)
+    concurrency: int = operational(16)
 
     def __post_init__(self) -> None:
         if self.frames_as not in FRAMES_AS:
             raise UserError(f"caption: frames_as must be one of {', '.join(FRAMES_AS)}, got {self.frames_as!r}")
-        for name in ("frames", "max_side", "max_tokens", "timeout_s", "attempts"):
+        for name in ("frames", "max_side", "max_tokens", "timeout_s", "attempts", "concurrency"):
             if getattr(self, name) <= 0:
                 raise UserError(f"caption: {name} must be positive, got {getattr(self, name)!r}")
 
@@ -86,71 +95,78 @@ class SkyCaptionerConfig(StageConfig):
         return self.fusion_endpoint or self.endpoint
 
 
-class Captioner(Protocol):
-    """A vision-language model."""
-
-    def ask(self, pictures: list[np.ndarray], question: str, turns: list[dict[str, Any]]) -> Answer:
-        """Its answer to the pictures and the question, or to the last of the ``turns`` that followed."""
-        ...
-
-
-class ServedCaptioner:
-    """The model behind a server."""
+class SkyCaptionerScorer:
+    """Asks, checks, asks once more, words the prose: of one clip, or of many at once where a server answers."""
 
     def __init__(self, config: SkyCaptionerConfig) -> None:
-        self._server, self._config = _server(config.endpoint, config.model, config), config
-
-    def ask(self, pictures: list[np.ndarray], question: str, turns: list[dict[str, Any]]) -> Answer:
-        """Raises ChatError."""
-        from stages.captions.chat import Sampling
-
-        config = self._config
-        first = first_message(pictures, question, "video" if config.frames_as == "video" else "images")
-        return self._server.ask([first, *turns], Sampling(config.max_tokens, config.temperature))
-
-
-class SkyCaptionerScorer:
-    """Asks, checks, asks once more, words the prose."""
-
-    def __init__(self, config: SkyCaptionerConfig, captioner: Captioner | None = None) -> None:
         self._config = config
-        self._captioner = captioner or _captioner(config)
-        self._fusion = _server(config.fusion_url, config.fusion_model, config) if config.fusion_model else None
+        self._captioner = _captioner(config)
+        self._fusion = server(config.fusion_url, config.fusion_model, config) if config.fusion_model else None
+        self.concurrency = 1 if config.folder else config.concurrency
+        self.patience_s = (3 if self._fusion else 2) * patience(config).in_all_s  # the second question is the repair
+        self._loop = asyncio.new_event_loop()
+        weakref.finalize(self, self._loop.close)
+        self._decoding = ThreadPoolExecutor(1, "decoding")  # one: a decoded clip may take half a gigabyte
 
     def score(self, clip: ClipMedia) -> CaptionMeasurement:
-        """Raises ClipError: what decoding raises, unreachable, bad_response."""
-        from stages.caption import CaptionMeasurement
-        from stages.captions.chat import BadAnswer, ChatError, Refused
+        """Raises ClipError: what decoding raises, unreachable, bad_response; UserError if no clip would be answered."""
+        return self._loop.run_until_complete(self._measured(self._look(clip)))
 
-        shown = pictures(clip, self._config.frames, self._config.max_side)
+    def score_many(
+        self, clips: Iterable[ClipMedia]
+    ) -> Generator[tuple[int, Callable[[], CaptionMeasurement]], None, None]:
+        """See BatchScorer; in memory are one decoded clip and the JPEGs of at most ``concurrency``."""
+        jobs = (self._decoded_and_measured(clip) for clip in clips)
+        finished = as_finished(self._loop, jobs, self.concurrency)
+        with closing(finished):
+            for position, task in finished:
+                yield position, task.result
+
+    async def _decoded_and_measured(self, clip: ClipMedia) -> CaptionMeasurement:
+        return await self._measured(await self._loop.run_in_executor(self._decoding, self._look_and_forget, clip))
+
+    def _look_and_forget(self, clip: ClipMedia) -> Any:
+        """As :meth:`_look`, but the clip is left without pictures: the caller keeps it as long as the batch takes."""
+        passing = replace(clip)
         try:
-            structure = self._structure(shown)
-            caption = self._prose(structure)
+            return self._look(passing)
+        finally:
+            clip.decode_seconds += passing.decode_seconds
+
+    def _look(self, clip: ClipMedia) -> Any:
+        return self._captioner.see(pictures(clip, self._config.frames, self._config.max_side))
+
+    async def _measured(self, seen: Any) -> CaptionMeasurement:
+        from stages.caption import CaptionMeasurement
+        from stages.captions.chat import ChatError
+
+        try:
+            structure = await self._structure(seen)
+            caption = await self._prose(structure)
         except ChatError as error:
-            of_this_clip = isinstance(error, (BadAnswer, Refused))
-            raise ClipError(ErrorCode.BAD_RESPONSE if of_this_clip else ErrorCode.UNREACHABLE, str(error)) from error
+            raise _outcome(error) from error
         return CaptionMeasurement(
             caption=caption, caption_structural=structure.to_json(), caption_model=self._model_name()
         )
 
-    def _structure(self, shown: list[np.ndarray]) -> StructuralCaption:
-        question = self._config.question
-        answer = self._captioner.ask(shown, question, [])
+    async def _structure(self, seen: Any) -> StructuralCaption:
+        answer = await self._captioner.ask(seen, [])
         try:
             return read(answer)
         except ValueError as problem:
-            second = self._captioner.ask(shown, question, again(answer.text, str(problem)))
+            turns = again(answer.text, str(problem))
+        second = await self._captioner.ask(seen, turns)
         try:
             return read(second)
         except ValueError as problem:
             raise ClipError(ErrorCode.BAD_RESPONSE, f"two answers that are no structured caption: {problem}") from None
 
-    def _prose(self, structure: StructuralCaption) -> str:
+    async def _prose(self, structure: StructuralCaption) -> str:
         if self._fusion is None:
             return prose(structure)
         from stages.captions.chat import BadAnswer, Sampling
 
-        answer = self._fusion.ask(fusion_messages(structure), Sampling(FUSION_TOKENS, self._config.temperature))
+        answer = await self._fusion.ask(fusion_messages(structure), Sampling(FUSION_TOKENS, self._config.temperature))
         worded = " ".join(answer.text.split())
         if not worded or not answer.is_complete:
             raise BadAnswer(f"{self._config.fusion_model}: no finished paragraph")
@@ -159,6 +175,16 @@ class SkyCaptionerScorer:
     def _model_name(self) -> str:
         wording = self._config.fusion_model or "fields"
         return f"{self._config.model}+{wording}"
+
+
+def _outcome(error: ChatError) -> Exception:
+    """What a server's trouble means: the end of the run, or one clip's failure (which may pass, or not)."""
+    from stages.captions.chat import BadAnswer, Refused
+
+    if isinstance(error, Refused) and error.status in NO_CLIPS_FAULT:
+        return UserError(f"caption: the server refuses every clip: {error}")
+    of_this_clip = isinstance(error, (BadAnswer, Refused))
+    return ClipError(ErrorCode.BAD_RESPONSE if of_this_clip else ErrorCode.UNREACHABLE, str(error))
 
 
 def read(answer: Answer) -> StructuralCaption:
@@ -178,55 +204,65 @@ def check(config: StageConfig) -> None:
         from stages.captions import qwen_vl
 
         qwen_vl.inspect(require_checkpoint(config.folder, "caption"))
-    else:
-        _check_server(config.endpoint, config.model, config)
-        _check_pictures(config)
+    asyncio.run(_check_servers(config))
+
+
+async def _check_servers(config: SkyCaptionerConfig) -> None:
+    if not config.folder:
+        await _check_server(config.endpoint, config.model, config)
+        await _check_pictures(config)
     if config.fusion_model:
-        _check_server(config.fusion_url, config.fusion_model, config)
+        await _check_server(config.fusion_url, config.fusion_model, config)
 
 
-def _check_server(endpoint: str, model: str, config: SkyCaptionerConfig) -> None:
+async def _check_server(endpoint: str, model: str, config: SkyCaptionerConfig) -> None:
     from stages.captions.chat import ChatError, ChatServer, Patience
 
-    server = ChatServer(endpoint, model, Patience(timeout_s=min(10.0, config.timeout_s), attempts=1))
-    try:
-        served = server.models()
-    except ChatError as error:
-        way_out = f"start one (`vllm serve {model}`) or set the stage's config endpoint"
-        raise UserError(f"caption: no model server: {error}; {way_out}") from error
+    async with ChatServer(endpoint, model, Patience(timeout_s=min(10.0, config.timeout_s), attempts=1)) as asked:
+        try:
+            served = await asked.models()
+        except ChatError as error:
+            way_out = f"start one (`vllm serve {model}`) or set the stage's config endpoint"
+            raise UserError(f"caption: no model server: {error}; {way_out}") from error
     if model not in served:
-        raise UserError(f"caption: the server at {server.place} serves {', '.join(served) or 'nothing'}, not {model}")
+        raise UserError(f"caption: the server at {asked.place} serves {', '.join(served) or 'nothing'}, not {model}")
 
 
-def _check_pictures(config: SkyCaptionerConfig) -> None:
+async def _check_pictures(config: SkyCaptionerConfig) -> None:
     """One token about grey pictures: a server that takes fewer of them says so here and not once per clip."""
     from stages.captions.chat import ChatError, Refused, Sampling
 
-    message = first_message(
-        [np.full((56, 56, 3), 128, np.uint8)] * config.frames,
-        "Answer with one word.",
-        "video" if config.frames_as == "video" else "images",
-    )
-    try:
-        _server(config.endpoint, config.model, config).ask([message], Sampling(max_tokens=1))
-    except Refused as error:
-        raise UserError(
-            f"caption: {config.frames} pictures as {config.frames_as} are refused by {error} "
-            "(vLLM: --limit-mm-per-prompt)"
-        ) from error
-    except ChatError as error:
-        raise UserError(f"caption: the server lists {config.model} but does not answer: {error}") from error
+    grey = [np.full((56, 56, 3), 128, np.uint8)] * config.frames
+    message = first_message(grey, "Answer with one word.", config.frames_as)
+    async with server(config.endpoint, config.model, config) as asked:
+        try:
+            await asked.ask([message], Sampling(max_tokens=1))
+        except Refused as error:
+            raise UserError(
+                f"caption: {config.frames} pictures as {config.frames_as} are refused by {error} "
+                "(vLLM: --limit-mm-per-prompt)"
+            ) from error
+        except ChatError as error:
+            raise UserError(f"caption: the server lists {config.model} but does not answer: {error}") from error
 
 
 def _captioner(config: SkyCaptionerConfig) -> Captioner:
-    if not config.folder:
-        return ServedCaptioner(config)
-    from stages.captions.qwen_vl import QwenVL
+    from stages.captions.captioners import LocalCaptioner, ServedCaptioner
 
-    return QwenVL(require_checkpoint(config.folder, "caption"), config.max_tokens)
+    if config.folder:
+        return LocalCaptioner(config)
+    return ServedCaptioner(server(config.endpoint, config.model, config), config)
 
 
-def _server(url: str, model: str, config: SkyCaptionerConfig) -> ChatServer:
-    from stages.captions.chat import ChatServer, Patience
+def patience(config: SkyCaptionerConfig) -> Patience:
+    """With a server at work."""
+    from stages.captions.chat import Patience
 
-    return ChatServer(url, model, Patience(timeout_s=config.timeout_s, attempts=config.attempts))
+    return Patience(timeout_s=config.timeout_s, attempts=config.attempts)
+
+
+def server(url: str, model: str, config: SkyCaptionerConfig) -> ChatServer:
+    """That model's server, asked as patiently as the config says."""
+    from stages.captions.chat import ChatServer
+
+    return ChatServer(url, model, patience(config))

@@ -10,18 +10,21 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = Callable[["_Request"], None]
+import pytest
+
+Reply = Callable[["Request"], None]
 
 
-class _Request(BaseHTTPRequestHandler):
+class Request(BaseHTTPRequestHandler):
     server: ChatServerDouble
+    asked: dict[str, Any]  #: the body of the question
 
     def do_GET(self) -> None:
         self.server.paths.append(self.path)
         self.send(json.dumps({"object": "list", "data": [{"id": name} for name in self.server.serves]}).encode())
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             self.server.paths.append(self.path)
             self.server.asked.append(body)
@@ -46,15 +49,17 @@ class ChatServerDouble(ThreadingHTTPServer):
     """``replies`` are used in order, the last one again and again; ``asked`` are the bodies of the questions."""
 
     daemon_threads = True
+    request_queue_size = 64  # connections that come at once
 
     def __init__(self, *replies: Reply) -> None:
-        super().__init__(("127.0.0.1", 0), _Request)
+        super().__init__(("127.0.0.1", 0), Request)
         self.replies = list(replies)
         self.serves = ["sky"]
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.paths: list[str] = []
         self.lock = threading.Lock()
+        self.at_once = self.most_at_once = 0  #: questions that :func:`together` holds
 
     @property
     def url(self) -> str:
@@ -101,7 +106,7 @@ def raw(body: bytes) -> Reply:
 def silent(seconds: float) -> Reply:
     """Takes the question and says nothing for so long."""
 
-    def reply(request: _Request) -> None:
+    def reply(request: Request) -> None:
         time.sleep(seconds)
         request.close_connection = True
 
@@ -111,7 +116,7 @@ def silent(seconds: float) -> Reply:
 def dripping(seconds: float) -> Reply:
     """A byte every 50 ms, so that no single read ever waits long."""
 
-    def reply(request: _Request) -> None:
+    def reply(request: Request) -> None:
         request.send_response(200)
         request.send_header("Content-Length", "100000")
         request.end_headers()
@@ -126,3 +131,34 @@ def dripping(seconds: float) -> Reply:
         request.close_connection = True
 
     return reply
+
+
+def together(number: int, reply: Reply) -> Reply:
+    """Answers when ``number`` questions are there at once, and keeps them a little in case there are more."""
+    meeting = threading.Barrier(number)
+
+    def held(request: Request) -> None:
+        server = request.server
+        with server.lock:
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
+        try:
+            meeting.wait(10)
+            time.sleep(0.05)
+        finally:
+            with server.lock:
+                server.at_once -= 1
+        reply(request)
+
+    return held
+
+
+def skipped_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A client's waits from here on: noted, and over at once."""
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("stages.captions.chat.asyncio.sleep", wait)
+    return waits

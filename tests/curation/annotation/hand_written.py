@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timezone
 
 import numpy as np
@@ -13,6 +14,7 @@ from catalogs.ids import clip_id
 from curation.annotation.records import Answer, Lot, Verdict, give
 from curation.policy import parse_policy
 from curation.resolve import FunnelPlan, resolve
+from curation.summary import RunSummary
 
 POLICY = """\
 # Tested.
@@ -57,9 +59,9 @@ def write_catalog(url: str, plan: FunnelPlan, clips: int = 400, backwards: bool 
         (shard,) = set(catalog.clip_shards(plan.split.digest)) - before
         ids = np.array([row["clip_id"] for row in rows])
         faces = {"face_count_max": np.ones(len(some), int), "face_height_px_median": height[some]}
-        _add(catalog, plan, "face_count", shard, ids, faces)
+        add_measured(catalog, plan, "face_count", shard, ids, faces)
         here = some % 4 != 0
-        _add(catalog, plan, "audio_quality", shard, ids[here], {"dnsmos_ovrl": quality[some[here]]})
+        add_measured(catalog, plan, "audio_quality", shard, ids[here], {"dnsmos_ovrl": quality[some[here]]})
     return catalog
 
 
@@ -67,15 +69,18 @@ def write_run(catalog: Catalog, plan: FunnelPlan) -> None:
     """The record of a run, by which the command line knows the policy."""
     for stage in plan.stages:
         catalog.describe_fingerprint(stage.name, stage.digest, {})
-    catalog.write_run(
-        "20260101T120000.1",
-        {
-            "run_id": "20260101T120000.1",
-            "policy_text": plan.policy.text,
-            "profile": plan.policy.profile,
-            "fingerprints": plan.digests,
-        },
+    run = RunSummary(
+        run_id="20260101T120000.1",
+        pool="/nowhere",
+        policy=plan.policy.name,
+        policy_text=plan.policy.text,
+        profile=plan.policy.profile,
+        fingerprints=plan.digests,
+        started="2026-01-01T12:00:00+00:00",
+        tool_version="0",
+        status="done",
     )
+    catalog.write_run(run.run_id, asdict(run))
 
 
 def answer(catalog: Catalog, lot: Lot, number: int, clip: str, verdict: Verdict, annotator: str = "ann") -> None:
@@ -122,9 +127,10 @@ def _clip(source: str, number: int) -> dict:
     }
 
 
-def _add(
+def add_measured(
     catalog: Catalog, plan: FunnelPlan, stage: str, shard: Shard, ids: np.ndarray, values: dict[str, np.ndarray]
 ) -> None:
+    """A stage's rows of one shard: ``values`` where given, null elsewhere."""
     wanted = schema.measurement_schema(plan.stage(stage).stage.columns)  # type: ignore[union-attr]
     columns = {name: [None] * len(ids) for name in wanted.names} | {"clip_id": ids, "status": ["ok"] * len(ids)}
     rows = pa.table({name: columns[name] for name in wanted.names} | values, schema=wanted)

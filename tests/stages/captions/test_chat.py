@@ -1,5 +1,6 @@
 """A server in trouble is asked again, one that refuses is not, and nothing secret is said."""
 
+import asyncio
 import logging
 import socket
 import time
@@ -14,8 +15,16 @@ QUICK = Patience(timeout_s=0.5, connect_s=0.5, attempts=3, first_wait_s=0.01, lo
 HELLO = [{"role": "user", "content": "hello"}]
 
 
+def ask(url, patience=QUICK):
+    async def once():
+        async with ChatServer(url, "sky", patience) as server:
+            return await server.ask(HELLO, Sampling(7, 0.5))
+
+    return asyncio.run(once())
+
+
 def asked(server, patience=QUICK):
-    return ChatServer(server.url, "sky", patience).ask(HELLO, Sampling(7, 0.5))
+    return ask(server.url, patience)
 
 
 def test_a_good_answer_is_the_models_text():
@@ -65,12 +74,10 @@ def test_retry_after_is_honoured_up_to_a_limit():
         assert QUICK.longest_wait_s <= time.monotonic() - began < 2
 
 
-def test_waits_grow(monkeypatch):
-    waits = []
-    monkeypatch.setattr("stages.captions.chat.time.sleep", waits.append)
+def test_waits_grow(no_waits):
     with chat_server(failing(500)) as server, pytest.raises(Unreachable):
         asked(server, Patience(0.5, 0.5, 6, 1.0, 5.0))
-    for wait, most in zip(waits, (1, 2, 4, 5, 5), strict=True):
+    for wait, most in zip(no_waits, (1, 2, 4, 5, 5), strict=True):
         assert most / 2 <= wait <= most
 
 
@@ -88,13 +95,17 @@ def test_nobody_listens():
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         with pytest.raises(Unreachable, match="refused"):
-            ChatServer(url, "sky", QUICK).ask(HELLO, Sampling())
+            ask(url)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])
 def test_a_refusal_is_not_asked_again(status):
-    with chat_server(failing(status, "no such thing")) as server, pytest.raises(Refused, match="no such thing"):
+    with (
+        chat_server(failing(status, "no such thing")) as server,
+        pytest.raises(Refused, match="no such thing") as refused,
+    ):
         asked(server)
+    assert refused.value.status == status
     assert len(server.asked) == 1
 
 
@@ -123,7 +134,7 @@ def test_a_password_in_the_url_is_not_repeated():
     with chat_server(failing(401)) as server:
         url = server.url.replace("//", "//me:secret@")
         with pytest.raises(Refused) as refused:
-            ChatServer(url, "sky", QUICK).ask(HELLO, Sampling())
+            ask(url)
     assert "secret" not in str(refused.value)
 
 

@@ -147,11 +147,18 @@ def test_two_broken_answers_are_the_clips_failure(clip):
         (raw(b"{}"), ErrorCode.BAD_RESPONSE),
     ],
 )
-def test_a_server_that_fails_costs_the_clip_its_caption(clip, monkeypatch, reply, code):
-    monkeypatch.setattr("stages.captions.chat.time.sleep", lambda seconds: None)
+def test_a_server_that_fails_costs_the_clip_its_caption(clip, no_waits, reply, code):
     with chat_server(reply) as server, pytest.raises(ClipError) as failed:
         SkyCaptionerScorer(config_for(server)).score(clip)
     assert failed.value.code is code
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_server_that_would_answer_no_clip_is_the_users_to_mend(clip, status):
+    with chat_server(failing(status, "no such model")) as server, pytest.raises(UserError) as error:
+        SkyCaptionerScorer(config_for(server)).score(clip)
+    assert "refuses every clip" in one_line(error)
+    assert len(server.asked) == 1
 
 
 def test_a_language_model_may_word_the_prose(clip):
@@ -207,7 +214,7 @@ def test_a_server_that_takes_fewer_pictures_is_found_out():
     assert "--limit-mm-per-prompt" in one_line(error)
 
 
-@pytest.mark.parametrize("fields", [{"frames": 0}, {"frames_as": "gif"}, {"attempts": 0}])
+@pytest.mark.parametrize("fields", [{"frames": 0}, {"frames_as": "gif"}, {"attempts": 0}, {"concurrency": 0}])
 def test_settings_that_make_no_sense_are_refused(fields):
     with pytest.raises(UserError, match=next(iter(fields))):
         SkyCaptionerConfig(**fields)
@@ -220,7 +227,7 @@ def test_moving_the_server_keeps_the_captions_and_another_model_does_not():
     def digest(**fields):
         return fingerprint(STAGE, STAGE.backend("reference"), SkyCaptionerConfig(**fields), MediaConfig()).digest
 
-    assert digest() == digest(endpoint="http://elsewhere/v1", timeout_s=5.0)
+    assert digest() == digest(endpoint="http://elsewhere/v1", timeout_s=5.0, concurrency=64)
     assert len({digest(), digest(model="other"), digest(frames=8), digest(fusion_model="llm")}) == 4
 
 

@@ -27,8 +27,8 @@ def open_page(tmp_path: Path) -> Iterator[Open]:
     """``open_page(mode=…)`` draws a lot and returns a client that holds the cookie; ``client.desk`` is its desk."""
     with ExitStack() as stack:
 
-        def open_page(annotator: str | None = None, **lot: Any) -> TestClient:
-            catalog, drawn, items = draw_lot(tmp_path, **lot)
+        def open_page(annotator: str | None = None, folder: Path = tmp_path, **lot: Any) -> TestClient:
+            catalog, drawn, items = draw_lot(folder, **lot)
             desk = Desk(catalog, drawn, items)
             app = create_app(desk, Places(catalog, items), scores_of(drawn, items), annotator, TOKEN, "cookie")
             client = stack.enter_context(TestClient(app, base_url=HOST, raise_server_exceptions=False))

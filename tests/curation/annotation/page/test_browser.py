@@ -3,155 +3,30 @@ catalog. Skips where Debian's chromium and chromium-driver are not installed."""
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from catalogs.catalog import Catalog
 from curation.annotation.records import Answer, all_answers, current_answers
+from tests.browser import needs_browser
+from tests.curation.annotation.annotator import Annotator, Keys, Server
 from tests.curation.annotation.page.drawn_lot import CLIPS, NASTY, draw_lot, level
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver import ActionChains, Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no browser: apt-get install chromium chromium-driver"
-)
-PATIENCE_S = 60  # what a busy machine may take
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-    "--window-size=1400,900",
-)
-
-
-class Server:
-    """``funnel annotate`` in a process of its own."""
-
-    def __init__(self, catalog: Catalog, port: int = 0) -> None:
-        command = ["annotate", catalog.store.url, "first", "--port", str(port), "--no-browser"]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "curation.cli", *command], stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        lines = iter(self._process.stdout.readline, "")
-        self.address = next(line.strip() for line in lines if line.startswith("http"))
-
-    @property
-    def port(self) -> int:
-        port = urlsplit(self.address).port
-        assert port is not None
-        return port
-
-    def stop(self) -> int:
-        """Ctrl-C; returns the exit code."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-        code = self._process.wait(PATIENCE_S)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        return code
-
-
-class Annotator:
-    """Somebody at a browser."""
-
-    def __init__(self, profile: Path) -> None:
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-        self.close = self.browser.quit
-
-    def open(self, address: str, name: str = "") -> None:
-        self.browser.get(address)
-        if name:
-            self.until(lambda: self.browser.find_element("id", "name").is_displayed())
-            self.browser.find_element("id", "name").send_keys(name + Keys.ENTER)
-        self.until(lambda: self.text("place"))
-
-    def press(self, *keys: str) -> None:
-        ActionChains(self.browser).send_keys(*keys).perform()
-
-    def text(self, element: str) -> str:
-        return self.browser.find_element("id", element).text
-
-    def run(self, script: str) -> Any:
-        return self.browser.execute_script(f"const video = document.querySelector('video'); {script}")
-
-    def until(self, holds: Callable[[], Any]) -> None:
-        WebDriverWait(self.browser, PATIENCE_S, 0.05).until(lambda _: holds())
-
-    def is_at(self, number: int) -> None:
-        """Waits until an item is on the screen, its clip playing or its trouble told."""
-        self.until(lambda: self.text("place").startswith(f"item {number} of"))
-        self.until(lambda: self.run("return video.readyState >= 2") or "cannot be played" in self.text("players"))
-
-    def is_saved(self) -> None:
-        self.until(lambda: self.text("saved") == "saved")
-
-    def grey(self) -> float:
-        """Mean brightness of what the video shows now."""
-        return self.run(
-            "const canvas = document.createElement('canvas'); [canvas.width, canvas.height] = [8, 8];"
-            "const pen = canvas.getContext('2d'); pen.drawImage(video, 0, 0, 8, 8);"
-            "const data = pen.getImageData(0, 0, 8, 8).data;"
-            "return (data.reduce((sum, v) => sum + v, 0) / 64 - 255) / 3;"
-        )
-
-    def complaints(self) -> list[str]:
-        """Errors in the console, apart from the one clip that is meant to be missing."""
-        lines = (entry["message"] for entry in self.browser.get_log("browser") if entry["level"] != "INFO")
-        return [line for line in lines if f"/api/items/{CLIPS}/first" not in line]
-
-    def hosts_asked(self) -> set[str | None]:
-        entries = (json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance"))
-        sent = (entry["params"] for entry in entries if entry["method"] == "Network.requestWillBeSent")
-        addresses = (urlsplit(params["request"]["url"]) for params in sent)
-        return {address.hostname for address in addresses if address.scheme not in ("chrome", "data")}
-
-
-@pytest.fixture
-def closing() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def sit_down(tmp_path: Path, closing: ExitStack) -> Callable[[str], Annotator]:
-    def sit_down(who: str) -> Annotator:
-        annotator = Annotator(tmp_path / f"profile-{who}")
-        closing.callback(annotator.close)
-        return annotator
-
-    return sit_down
+pytestmark = needs_browser
 
 
 def serve(catalog: Catalog, closing: ExitStack, port: int = 0) -> Server:
-    server = Server(catalog, port)
-    closing.callback(server.stop)
-    return server
+    return closing.enter_context(Server(catalog, "first", port))
+
+
+def complaints(annotator: Annotator) -> list[str]:
+    """Errors in the console, apart from the one clip that is meant to be missing."""
+    return [line for line in annotator.complaints() if f"/api/items/{CLIPS}/first" not in line]
 
 
 def stored(catalog: Catalog) -> dict[tuple[str, int], Answer]:
@@ -193,7 +68,7 @@ def test_an_annotator_judges_by_keyboard_undoes_and_resumes(
     assert answers["anna", 2].reasons == ("sound_late", "other_voice")
     assert answers["anna", 2].note == '<b>hm</b> & "so" g u 1'
     assert answers["anna", 3].reasons == ("sound_early",)
-    assert 0 < answers["anna", 1].seconds < PATIENCE_S
+    assert 0 < answers["anna", 1].seconds < 60
     assert len(all_answers(catalog, "first")) == 5  # good, bad, unsure, taken back, bad
 
     anna.open(f"http://127.0.0.1:{server.port}/")  # the browser was closed midway: no token, the cookie knows
@@ -211,7 +86,7 @@ def test_an_annotator_judges_by_keyboard_undoes_and_resumes(
     anna.is_saved()
     assert stored(catalog)["anna", CLIPS].verdict == "unsure"
     assert anna.browser.title.startswith("first")
-    assert anna.complaints() == []
+    assert complaints(anna) == []
     assert anna.hosts_asked() == {"127.0.0.1"}
     anna.close()
     assert server.stop() == 0
@@ -258,7 +133,7 @@ def test_two_annotators_at_once_share_the_work_and_see_nothing_of_each_other(
     bea.is_saved()
     answers = stored(catalog)
     assert (answers["anna", 1].verdict, answers["bea", 1].verdict) == ("good", "bad")
-    assert anna.complaints() == bea.complaints() == []
+    assert complaints(anna) == complaints(bea) == []
 
 
 def test_nothing_is_lost_while_the_storage_refuses_or_the_server_is_gone(
@@ -287,7 +162,7 @@ def test_nothing_is_lost_while_the_storage_refuses_or_the_server_is_gone(
     anna.until(lambda: "2 not saved yet" in anna.text("saved"))
     again = serve(catalog, closing, server.port)
     anna.browser.get(again.address)
-    WebDriverWait(anna.browser, PATIENCE_S).until(lambda _: len(stored(catalog)) == 3)
+    anna.until(lambda: len(stored(catalog)) == 3)
     assert stored(catalog)["anna", 2].verdict == "unsure"
     assert stored(catalog)["anna", 3].reasons == ("sound_late",)
 
@@ -313,4 +188,4 @@ def test_user_studies_score_each_axis_in_turn(
     anna.press("z")
     anna.is_at(1)
     anna.until(lambda: not stored(catalog))
-    assert anna.complaints() == []
+    assert complaints(anna) == []

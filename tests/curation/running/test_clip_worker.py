@@ -1,0 +1,199 @@
+"""Clips come together for a stage that measures several at once, and it shows in nothing but the time it takes."""
+
+import threading
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+
+from catalogs.catalog import Catalog
+from catalogs.errors import UserError
+from catalogs.layout import Shard
+from catalogs.media import MediaConfig, MediaLimits
+from curation.policy import Policy, Rule, StagePolicy
+from curation.resolve import resolve
+from curation.running import clip_worker
+from curation.running.clip_worker import ClipWorker
+from curation.running.watchdog import Watchdog
+from curation.units import ClipTask, Unit
+from stages.caption import STAGE
+from stages.captions import skycaptioner
+from stages.captions.skycaptioner import SkyCaptionerConfig, SkyCaptionerScorer
+from tests.curation.fakes import FakeConfig, fake_stage
+from tests.stages.captions.grey_clips import asked_about, captioning, grey_span
+from tests.stages.chat_server import chat_server, failing, saying, together
+
+CLIPS = 12
+
+
+@pytest.fixture(scope="module")
+def unit(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grey")
+    tasks = tuple(ClipTask(grey_span(folder, number), {}) for number in range(CLIPS))
+    return Unit(Shard("clips/part-0-0.parquet"), tasks)
+
+
+@pytest.fixture(autouse=True)
+def _local_web(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def funnel_for(server, concurrency=4):
+    """A plain stage, captions (number 2 is dropped), a plain stage."""
+
+    def fake(name, *scorer):
+        stage = fake_stage(name, *scorer)
+        return StagePolicy(replace(stage, backends={"reference": stage.backends["lite"]}), (), FakeConfig())
+
+    config = SkyCaptionerConfig(
+        endpoint=server.url, model="sky", frames=2, timeout_s=5.0, attempts=2, concurrency=concurrency
+    )
+    caption = StagePolicy(STAGE, (Rule("not_two", "caption <> 'Clip 2.'", ("caption",)),), config)
+    stages = (fake("scene_split"), fake("first"), caption, fake("second", "SecondScorer"))
+    return resolve(Policy("fake", "reference", MediaConfig(), stages, "stages: []"))
+
+
+def worker_for(catalog, funnel):
+    return ClipWorker(str(catalog.store.url), funnel, MediaLimits())
+
+
+def committed(catalog, funnel):
+    """Stage -> (rows, failures without their time), sorted by clip."""
+    found = {}
+    for plan in funnel.measuring:
+        parts = [catalog.store.read_table(name) for name in catalog.measurement_parts(plan.name, plan.digest)]
+        rows = [row for part in parts for row in part.to_pylist()]
+        failures = catalog.failures(plan.name, plan.digest).drop_columns(["failed_at", "traceback"]).to_pylist()
+        found[plan.name] = (sorted(rows, key=lambda row: row["clip_id"]), sorted(failures, key=lambda row: row["id"]))
+    return found
+
+
+def measured(catalog, funnel, stage):
+    return {row["clip_id"] for row in committed(catalog, funnel)[stage][0]}
+
+
+@pytest.mark.parametrize("factor", [1, 8], ids=["batches within the unit", "one batch at its end"])
+def test_rows_and_counts_are_those_of_one_after_the_other(tmp_path, unit, monkeypatch, factor):
+    monkeypatch.setattr(clip_worker, "BATCH_FACTOR", factor)
+    outcomes = []
+    for concurrency in (1, 4):
+        catalog = Catalog.open_or_create(str(tmp_path / f"cat{concurrency}"))
+        with chat_server(captioning({5: saying("Sorry.")})) as server:
+            funnel = funnel_for(server, concurrency)
+            tally = worker_for(catalog, funnel).run(unit, threading.Event())
+        assert set(tally.seconds) == {"first", "caption", "second"}
+        assert tally.decode_seconds["caption"] > 0
+        counts = (tally.clips, round(tally.clip_seconds, 6), tally.measured, tally.kept, tally.failed)
+        outcomes.append((committed(catalog, funnel), counts))
+    one_by_one, together_ = outcomes
+    assert together_ == one_by_one
+    rows, failures = together_[0]["caption"]
+    assert (len(rows), [row["id"] for row in failures]) == (CLIPS - 1, ["clip05"])
+    assert len(together_[0]["second"][0]) == CLIPS - 2
+
+
+def test_the_server_sees_them_together(catalog, unit):
+    with chat_server(together(4, captioning())) as server:
+        worker_for(catalog, funnel_for(server)).run(unit, threading.Event())
+    assert server.most_at_once == 4
+
+
+def test_batches_begin_before_the_unit_ends(catalog, unit, monkeypatch):
+    monkeypatch.setattr(clip_worker, "BATCH_FACTOR", 1)
+    opened = []
+    begin = ClipWorker._begin
+    monkeypatch.setattr(ClipWorker, "_begin", lambda self, task, work: opened.append(task) or begin(self, task, work))
+    seen = []
+
+    def reply(request):
+        seen.append(len(opened))
+        captioning()(request)
+
+    with chat_server(reply) as server:
+        worker_for(catalog, funnel_for(server)).run(unit, threading.Event())
+    assert seen[0] == 4
+
+
+def test_a_drain_leaves_what_has_not_begun_owed(catalog, unit):
+    stop = threading.Event()
+
+    def reply(request):
+        if asked_about(request.asked) == 3:
+            stop.set()
+        captioning()(request)
+
+    with chat_server(reply) as server:
+        funnel = funnel_for(server)
+        tally = worker_for(catalog, funnel).run(unit, stop)
+        done = measured(catalog, funnel, "caption")
+        assert {"clip00", "clip01", "clip02", "clip03"} <= done
+        assert len(done) < CLIPS
+        assert committed(catalog, funnel)["caption"][1] == []
+        assert measured(catalog, funnel, "second") == set()
+        assert tally.clips == 1  # number 2 is dropped; to the others something is owed
+
+        asked = len(server.asked)
+        worker_for(catalog, funnel).run(unit, threading.Event())
+    assert len(server.asked) - asked == CLIPS - len(done)
+    assert len(measured(catalog, funnel, "caption")) == CLIPS
+    assert len(measured(catalog, funnel, "second")) == CLIPS - 1
+
+
+def test_a_model_that_is_gone_stops_the_run(catalog, unit):
+    with chat_server(failing(404, "no such model")) as server, pytest.raises(UserError, match="no such model"):
+        worker_for(catalog, funnel_for(server)).run(unit, threading.Event())
+    assert len(server.asked) <= 4
+
+
+def test_a_bug_fails_its_clip_alone(catalog, unit, monkeypatch):
+    prose = skycaptioner.prose
+    monkeypatch.setattr(skycaptioner, "prose", lambda said: 1 / 0 if said.environment == "Clip 7" else prose(said))
+    with chat_server(captioning()) as server:
+        funnel = funnel_for(server)
+        tally = worker_for(catalog, funnel).run(unit, threading.Event())
+    rows, (failure,) = committed(catalog, funnel)["caption"]
+    assert len(rows) == CLIPS - 1
+    assert (failure["id"], failure["error_code"]) == ("clip07", "internal")
+    assert "ZeroDivisionError" in tally.bugs[0]
+
+
+def test_a_batch_that_hangs_loses_nothing_and_convicts_nobody(catalog, unit, monkeypatch):
+    with chat_server(captioning()) as server:
+        funnel = funnel_for(server)
+        hang_after(3, funnel, catalog, unit, monkeypatch)
+    found = committed(catalog, funnel)
+    assert [len(rows) for rows, _ in found.values()] == [CLIPS, 3, 0]
+    assert all(failures == [] for _, failures in found.values())
+
+
+def test_a_clip_that_hangs_in_a_batch_of_its_own_is_convicted(catalog, unit, monkeypatch):
+    with chat_server(captioning()) as server:
+        funnel = funnel_for(server)
+        hang_after(0, funnel, catalog, Unit(unit.shard, unit.tasks[:1]), monkeypatch)
+    (failure,) = committed(catalog, funnel)["caption"][1]
+    assert (failure["id"], failure["error_code"]) == ("clip00", "crashed")
+
+
+def hang_after(finished, funnel, catalog, unit, monkeypatch):
+    """A unit whose captioner hangs after so many clips, until the watchdog has spoken and ends the process."""
+    score_many = SkyCaptionerScorer.score_many
+
+    def hanging(self, clips):
+        yield from islice(score_many(self, clips), finished)
+        worker._last_words()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SkyCaptionerScorer, "score_many", hanging)
+    worker = worker_for(catalog, funnel)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(unit, threading.Event())
+
+
+def test_the_watchdog_is_as_patient_as_the_captioner(catalog, unit, monkeypatch):
+    limits = []
+    guard = Watchdog.guard
+    monkeypatch.setattr(Watchdog, "guard", lambda self, seconds: limits.append(seconds) or guard(self, seconds))
+    with chat_server(captioning()) as server:
+        worker_for(catalog, funnel_for(server)).run(unit, threading.Event())
+    decoding_s = 3 * MediaLimits().max_seconds
+    assert set(limits) == {decoding_s, decoding_s + 2 * (2 * 5 + 30)}  # two questions of two attempts and a wait

@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -55,6 +56,14 @@ def register_sources(connection: duckdb.DuckDBPyConnection, catalog: Catalog) ->
     connection.execute(
         "CREATE OR REPLACE VIEW sources AS SELECT DISTINCT ON (path) * FROM _sources ORDER BY path, ingested_at DESC"
     )
+
+
+def first_row(result: duckdb.DuckDBPyConnection) -> tuple[Any, ...] | None:
+    """The first row of an executed query; None if it has none.
+
+    All are fetched: while a result is unfinished, DuckDB 2 registers nothing new.
+    """
+    return next(iter(result.fetchall()), None)
 
 
 def run_query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:

@@ -13,7 +13,7 @@ import duckdb
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.layout import Layout, StageKey
-from catalogs.query import connect, parts_dataset, register_sources
+from catalogs.query import connect, first_row, parts_dataset, register_sources
 from catalogs.views import TableViews, last_attempts
 from curation.decide import define_rules, rule_call, value_call
 from curation.resolve import FunnelPlan, StagePlan
@@ -186,7 +186,7 @@ def _unavailable(connection: duckdb.DuckDBPyConnection, plan: StagePlan, clips_i
     if not plan.unavailable_columns:
         return 0
     sql = f"SELECT count(*) FROM {plan.name} WHERE status = 'unavailable'"
-    (count,) = connection.execute(sql).fetchone() or (0,)
+    (count,) = first_row(connection.execute(sql)) or (0,)
     return int(count)
 
 

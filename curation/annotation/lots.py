@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
+from catalogs.query import first_row
 from curation.annotation import strata
 from curation.annotation.plans import Promise, SinglePlan, single_plan
 from curation.annotation.records import ITEMS, PLACE, Lot, Mode, Side, Stratum, check_name, lot_names, write_lot
@@ -149,7 +150,7 @@ def _plan(
 ) -> SinglePlan | SequentialPlan | None:
     if draw.promise is None:
         return None
-    (size,) = connection.execute(population.select("count(*)")).fetchone() or (0,)
+    (size,) = first_row(connection.execute(population.select("count(*)"))) or (0,)
     size = max(size, 1)  # that there is nothing at all is said when it is drawn from
     return sequential_plan(draw.promise, size) if draw.sequential else single_plan(draw.promise, size)
 

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from catalogs.errors import UserError
+from catalogs.query import first_row
 from catalogs.schema import CLIPS
 from curation.annotation.records import Side
 from curation.policy import rule_columns
@@ -82,7 +83,7 @@ def _part(connection: duckdb.DuckDBPyConnection, population: Population, name: s
         return f"'{field.name} ' || coalesce({value}::VARCHAR, 'null')"
     fractions = [i / BANDS for i in range(1, BANDS)]
     cuts = population.select(f"quantile_disc({value}, {fractions})", [name])
-    (edges,) = connection.execute(cuts).fetchone() or (None,)
+    (edges,) = first_row(connection.execute(cuts)) or (None,)
     return _band_sql(field.name, value, sorted({float(edge) for edge in edges or () if edge is not None}))
 
 

@@ -70,12 +70,12 @@ def _gain(found: Calibration) -> tuple[float, bool]:
 
 
 def _show(found: Calibration) -> None:
-    """Some of the points, and those that matter."""
+    """Some of the points, and those that matter; of thresholds that keep the same clips, one."""
     named = {"now": found.current, "proposed": found.proposed}
-    different = {(point.clips, point.labelled, point in named.values()): point for point in reversed(found.points)}
-    step = math.ceil(len(different) / _SHOWN)
+    by_amount = {(point.clips, point.labelled): point for point in (*found.points, *filter(None, named.values()))}
+    step = math.ceil(len(by_amount) / _SHOWN)
     rows = []
-    for place, point in enumerate(reversed(different.values())):
+    for place, point in enumerate(sorted(by_amount.values(), key=lambda one: one.number)):
         notes = [name for name, one in named.items() if one == point]
         if notes or place % step == 0:
             cells = (f"{point.number:.6g}", f"{point.hours:.3g}", str(point.labelled))

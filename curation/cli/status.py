@@ -29,11 +29,12 @@ def status(
 
 def show_status(catalog: Catalog, funnel: FunnelPlan, *, as_json: bool = False) -> None:
     """Print the funnel (`run` and `demo` end with it too)."""
+    from catalogs.query import first_row
     from curation.verdicts import failure_counts, funnel_counts, open_views
 
     connection = open_views(catalog, funnel)
     sql = "SELECT count(*), coalesce(sum(duration_s), 0) / 3600 FROM sources"
-    files, hours = connection.execute(sql).fetchone() or (0, 0.0)
+    files, hours = first_row(connection.execute(sql)) or (0, 0.0)
     counts, failures = funnel_counts(connection, funnel), failure_counts(connection)
     if as_json:
         console.as_json(

@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from catalogs.query import first_row
 from catalogs.schema import CLIPS, meaning_of
 from curation.report.amounts import Amount
 from curation.resolve import StagePlan
@@ -134,7 +135,7 @@ def spans(connection: duckdb.DuckDBPyConnection, values: Sequence[str], where: s
         f"min({finite(value)}), approx_quantile({finite(value)}, [{_TAIL}, {1 - _TAIL}]), max({finite(value)})"
         for value in values
     )
-    row = connection.execute(f"SELECT {asked} FROM _reached WHERE {where}").fetchone() or ()
+    row = first_row(connection.execute(f"SELECT {asked} FROM _reached WHERE {where}")) or ()
     triples = zip(row[::3], (tails or (0.0, 0.0) for tails in row[1::3]), row[2::3], strict=True)
     return [None if least is None else Span(least, low, high, most) for least, (low, high), most in triples]
 
@@ -204,10 +205,12 @@ def _marks(plan: StagePlan, column: str) -> list[Mark]:
 def _words(connection: duckdb.DuckDBPyConnection, plan: StagePlan, field: pa.Field) -> Bars | Text | None:
     meaning, _ = meaning_of(field)
     name = _quoted(field.name)
-    distinct, longest, filled, seconds_filled = connection.execute(
-        f"""SELECT approx_count_distinct({name}), max(length({name}::VARCHAR)), count({name}), sum(_seconds)
+    distinct, longest, filled, seconds_filled = first_row(
+        connection.execute(
+            f"""SELECT approx_count_distinct({name}), max(length({name}::VARCHAR)), count({name}), sum(_seconds)
         FROM _reached WHERE {name} IS NOT NULL"""
-    ).fetchone() or (0, 0, 0, None)
+        )
+    ) or (0, 0, 0, None)
     if not filled:
         return None
     if distinct > _MOST_DISTINCT or longest > _LONGEST_WORD:

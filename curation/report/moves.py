@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import duckdb
 import numpy as np
 
+from catalogs.query import first_row
 from curation.decide import rule_sql
 from curation.policy import Rule
 from curation.report.amounts import Amount
@@ -131,7 +132,7 @@ def _axis(connection: duckdb.DuckDBPyConnection, comparison: Comparison, span: S
 
 
 def _is_whole(connection: duckdb.DuckDBPyConnection, value: str) -> bool:
-    found = connection.execute(f"SELECT any_value(typeof({value})) FROM _reached").fetchone()
+    found = first_row(connection.execute(f"SELECT any_value(typeof({value})) FROM _reached"))
     return bool(found and found[0] in _WHOLE)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from catalogs.catalog import Catalog
+from catalogs.query import first_row
 from curation.annotation.gates import Gate, current_gate, is_stale, outcome_line
 from curation.history import RunRecord, parse_run
 from curation.resolve import FunnelPlan
@@ -199,7 +200,7 @@ def _costs(
 def _mean_seconds(connection: duckdb.DuckDBPyConnection, stage: str | None) -> float:
     """Mean length of the clips that a stage has measured; None for all clips."""
     join = f'SEMI JOIN "{stage}" USING (clip_id)' if stage else ""
-    found = connection.execute(f"SELECT avg(duration_s) FROM clips {join}").fetchone()
+    found = first_row(connection.execute(f"SELECT avg(duration_s) FROM clips {join}"))
     return float(found[0] or 0.0) if found else 0.0
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from catalogs.query import first_row
 from curation.report.amounts import Amount, total
 from curation.resolve import FunnelPlan, StagePlan
 
@@ -76,7 +77,7 @@ class Walk:
 
     def kept(self) -> Amount:
         """What passed every rule."""
-        found = self.connection.execute("SELECT count(*), sum(_seconds) FROM _walked WHERE _kept").fetchone()
+        found = first_row(self.connection.execute("SELECT count(*), sum(_seconds) FROM _walked WHERE _kept"))
         clips, seconds = found or (0, None)
         return Amount(clips, seconds or 0.0)
 
@@ -112,9 +113,11 @@ class Walk:
             return entered
         if not plan.unavailable_columns:
             return Amount()
-        found = self.connection.execute(
-            f"""SELECT count(*), sum(_seconds) FROM "{plan.name}" JOIN _walked USING (clip_id)
+        found = first_row(
+            self.connection.execute(
+                f"""SELECT count(*), sum(_seconds) FROM "{plan.name}" JOIN _walked USING (clip_id)
             WHERE status = 'unavailable' AND stop >= {self._names.index(plan.name)}"""
-        ).fetchone()
+            )
+        )
         clips, seconds = found or (0, None)
         return Amount(clips, seconds or 0.0)

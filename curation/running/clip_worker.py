@@ -68,8 +68,15 @@ class ClipWorker:
         self._watchdog = Watchdog(self._last_words)
 
     def run(self, unit: Unit, stop: threading.Event) -> Tally:
-        """Measure a unit and commit it, one part per stage."""
+        """Measure a unit and commit it, one part per stage; what is finished is committed also where the run stops."""
         work = self._work = _Work(self._replan(unit))
+        try:
+            self._measure_all(work, stop)
+        finally:
+            self._commit(work)
+        return work.tally
+
+    def _measure_all(self, work: _Work, stop: threading.Event) -> None:
         for task in work.unit.tasks:
             if stop.is_set():
                 break
@@ -77,8 +84,6 @@ class ClipWorker:
             if work.waiting:
                 self._measure_waiting(work, stop, BATCH_FACTOR)
         self._measure_waiting(work, stop)
-        self._commit(work)
-        return work.tally
 
     def _commit(self, work: _Work) -> None:
         for plan in self._stages:

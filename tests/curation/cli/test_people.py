@@ -134,6 +134,11 @@ def test_calibrate_proposes_a_diff_and_writes_only_when_told(
     assert '-      quality: "dnsmos_ovrl >= 2.0"' in text
     assert '+      quality: "dnsmos_ovrl >= 2.' in text
     assert policy.read_text() == POLICY
+    table = text[text.index("rule quality") : text.index("\n\nProposed")].splitlines()[2:]
+    thresholds = [float(line.split()[0]) for line in table]
+    assert thresholds == sorted(thresholds)
+    assert len(thresholds) <= 14
+    assert [line.split()[-1] for line in table if line.endswith((" now", " proposed"))] == ["now", "proposed"]
     found = json.loads(said(capsys, 0, *command, "--json"))
     proposed = found["thresholds"][0]["proposed"]
     said(capsys, 0, *command, "--write", str(policy))

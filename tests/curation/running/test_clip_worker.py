@@ -139,10 +139,14 @@ def test_a_drain_leaves_what_has_not_begun_owed(catalog, unit):
     assert len(measured(catalog, funnel, "second")) == CLIPS - 1
 
 
-def test_a_model_that_is_gone_stops_the_run(catalog, unit):
-    with chat_server(failing(404, "no such model")) as server, pytest.raises(UserError, match="no such model"):
-        worker_for(catalog, funnel_for(server)).run(unit, threading.Event())
+def test_a_model_that_is_gone_stops_the_run_and_keeps_what_was_measured(catalog, unit):
+    with chat_server(failing(404, "no such model")) as server:
+        funnel = funnel_for(server)
+        with pytest.raises(UserError, match="no such model"):
+            worker_for(catalog, funnel).run(unit, threading.Event())
     assert len(server.asked) <= 4
+    assert len(measured(catalog, funnel, "first")) == CLIPS
+    assert not measured(catalog, funnel, "caption")
 
 
 def test_a_bug_fails_its_clip_alone(catalog, unit, monkeypatch):

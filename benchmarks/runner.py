@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["overhead", "workers", "ray-data"])
     parser.add_argument("--clips", type=int, help="default: 2,048; ray-data: 1,000,000")
+    parser.add_argument("--rounds", type=int, default=2, help="both sides in turn, so often")
     given = parser.parse_args()
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     with tempfile.TemporaryDirectory() as folder:
@@ -48,9 +49,9 @@ def main() -> None:
         catalog = write_catalog(f"{folder}/catalog", given.clips or 2_048)
         rounds = _rounds(CLIP_S)
         if given.what == "overhead":
-            _overhead(catalog, rounds)
+            _overhead(catalog, rounds, given.rounds)
         else:
-            _workers(catalog, rounds)
+            _workers(catalog, rounds, given.rounds)
 
 
 def _rounds(seconds: float) -> int:
@@ -60,10 +61,10 @@ def _rounds(seconds: float) -> int:
     return round(trial * seconds / fastest)
 
 
-def _overhead(catalog: Catalog, rounds: int) -> None:
+def _overhead(catalog: Catalog, rounds: int, times: int) -> None:
     """Turn and turn about, so that a noisy neighbour meets both sides."""
     bare = runner = busy = 0.0
-    for salt in range(4):
+    for salt in range(times):
         funnel = dummy_funnel(DummyConfig(rounds=rounds, salt=salt))
         bare += _bare(catalog, funnel)
         took, scoring = _run(catalog, funnel, workers=1)
@@ -72,9 +73,9 @@ def _overhead(catalog: Catalog, rounds: int) -> None:
     print(f"bare loop {bare:.1f} s, runner {runner:.1f} s, ratio {runner / bare:.3f} (in scorers {busy:.1f} s)")
 
 
-def _workers(catalog: Catalog, rounds: int) -> None:
+def _workers(catalog: Catalog, rounds: int, times: int) -> None:
     one = two = 0.0
-    for salt in range(0, 4, 2):
+    for salt in range(0, 2 * times, 2):
         one += _run(catalog, dummy_funnel(DummyConfig(rounds=rounds, salt=salt)), workers=1)[0]
         two += _run(catalog, dummy_funnel(DummyConfig(rounds=rounds, salt=salt + 1)), workers=2)[0]
     print(f"one worker {one:.1f} s, two {two:.1f} s, ratio {one / two:.2f}")

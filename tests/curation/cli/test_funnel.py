@@ -187,7 +187,7 @@ def test_a_read_only_disk_is_one_line(world: Path, disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     done = funnel("run", world / "pool", "--catalog", disk / "cat", "--policy", world / "policy.yaml")
     assert done.returncode == 2
-    assert "Read-only" in done.stderr
+    assert "read-only" in done.stderr
     assert "Traceback" not in done.stderr
 
 

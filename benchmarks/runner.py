@@ -123,10 +123,11 @@ def _ray_data_job(catalog: Catalog, funnel: FunnelPlan, target: Path) -> None:
     """The same scorer on the same clips as a plain Ray Data pipeline: two model actors, batches of a unit's size."""
     import ray.data
 
+    # Half a CPU each: with a whole one, two actors would leave none of two CPUs to those who read and write.
     ray.data.DataContext.get_current().enable_progress_bars = False
     shards = [catalog.store.path(shard.name) for shard in catalog.clip_shards(funnel.split.digest)]
     scored = ray.data.read_parquet(shards).map_batches(
-        _BatchScorer, batch_size=256, batch_format="pyarrow", concurrency=2, num_cpus=1
+        _BatchScorer, batch_size=256, batch_format="pyarrow", concurrency=2, num_cpus=0.5
     )
     scored.write_parquet(str(target))
 

@@ -58,10 +58,6 @@ class WhisperLargeConfig(LanguageConfig, DeviceConfig):
 
     transcribe: bool = False
 
-    def needs(self) -> Resources | None:
-        """A share of a GPU where one is asked for: Ray hides GPUs from workers that declare none."""
-        return Resources(gpus=0.25, memory_gb=6.0) if self.device == "cuda" else None
-
 
 COLUMNS = pa.schema(
     [
@@ -183,7 +179,7 @@ STAGE: Stage = Stage(
             optional_weights={WHISPER_LARGE: ("language", "language_confidence")},
             config=WhisperLargeConfig,
             check="stages.language:check_large",
-            resources=Resources(memory_gb=6.0),
+            resources=Resources(gpus=0.25, memory_gb=6.0),
         ),
     },
     views=frozenset({"sound"}),

@@ -72,10 +72,6 @@ class DemucsConfig(SpeakersConfig, DeviceConfig):
 
     background_max_s: float = operational(10.0)
 
-    def needs(self) -> Resources | None:
-        """A share of a GPU where one is asked for: Ray hides GPUs from workers that declare none."""
-        return Resources(gpus=0.25, memory_gb=4.0) if self.device == "cuda" else None
-
 
 COLUMNS = pa.schema(
     [
@@ -252,7 +248,7 @@ STAGE: Stage = Stage(
             packages=("demucs",),
             config=DemucsConfig,
             check="stages.speakers:check_demucs",
-            resources=Resources(memory_gb=4.0),
+            resources=Resources(gpus=0.25, memory_gb=4.0),
         ),
     },
     views=frozenset({"sound"}),

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from catalogs.errors import UserError
-from curation.policy import parse_policy
-from curation.resolve import FunnelPlan, StagePlan
+from curation.policy import load_policy, parse_policy
+from curation.resolve import FunnelPlan, StagePlan, resolve
 from curation.running import cluster
 from curation.running.cluster import Places, fused_resources
 from stages import device
@@ -87,3 +87,10 @@ def test_no_more_workers_start_than_have_a_share(
 ) -> None:
     monkeypatch.setattr(cluster, "alive_nodes", lambda: [{"CPU": 64, "GPU": gpus, "memory": 1e12}])
     assert Places(Resources(gpus=share), wanted=0, memory_gb=1.0, reserves_memory=True).held() == held
+
+
+def test_whoever_can_use_a_gpu_asks_for_a_share_of_one() -> None:
+    """Ray hides the GPUs from a worker that declares none."""
+    for stage in resolve(load_policy("reference")).stages:
+        if isinstance(stage.policy.config, DeviceConfig):
+            assert stage.resources.gpus > 0, stage.name

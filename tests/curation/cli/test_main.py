@@ -101,7 +101,13 @@ def test_ctrl_c_in_a_real_process_is_one_line_and_130(tmp_path: Path) -> None:
         "import time, typer\nfrom curation.cli.guard import guarded\napp = typer.Typer()\n"
         "@app.command()\ndef command():\n    print('waiting', flush=True)\n    time.sleep(60)\nguarded(app, 'funnel')\n"
     )
-    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whoever runs tests with `&` ignores it
+    )
     assert process.stdout
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)

@@ -72,7 +72,7 @@ def owed_units(
 
 
 def _blocks(
-    shard: ShardFiles, outcomes: _Outcomes, rows: pa.Table, moved: Mapping[str, str]
+    shard: ShardFiles, outcomes: _Outcomes, rows: pa.Table, moved: Mapping[str, str | None]
 ) -> Iterator[tuple[int | None, Tasks]]:
     rows = _with_moves(rows, moved)
     if shard.clips <= _BLOCK_CLIPS:
@@ -83,12 +83,12 @@ def _blocks(
         yield block, Tasks(rows.filter(pc.equal(blocks, block)))
 
 
-def _with_moves(rows: pa.Table, moved: Mapping[str, str]) -> pa.Table:
-    if moved:
-        paths = pa.array([moved.get(source) for source in rows["source_id"].to_pylist()], pa.string())
-    else:
-        paths = pa.nulls(len(rows), pa.string())
-    return rows.append_column("moved_to", paths)
+def _with_moves(rows: pa.Table, moved: Mapping[str, str | None]) -> pa.Table:
+    """With ``moved_to`` (null: where the clip says) and ``is_replaced`` (another file lies there now)."""
+    sources = rows["source_id"].to_pylist() if moved else []
+    paths = [moved.get(source) for source in sources] or pa.nulls(len(rows), pa.string())
+    replaced = [source in moved and moved[source] is None for source in sources] or np.zeros(len(rows), bool)
+    return rows.append_column("moved_to", pa.array(paths, pa.string())).append_column("is_replaced", pa.array(replaced))
 
 
 class _Outcomes:
@@ -163,23 +163,35 @@ class SourceFile:
 
 
 def current_sources(catalog: Catalog) -> dict[str, SourceFile]:
-    """Usable sources by id."""
+    """Usable sources by id, without those whose file has since been replaced by another."""
     rows = catalog.sources(["source_id", "path", "duration_s", "ingested_at", "status"])
     rows = rows.filter(pc.equal(rows["status"], "ok")).sort_by("ingested_at")
     fields = (rows[name].to_pylist() for name in ("source_id", "path", "duration_s"))
-    return {source: SourceFile(source, path, duration) for source, path, duration in zip(*fields, strict=True)}
+    files = [SourceFile(*values) for values in zip(*fields, strict=True)]
+    now_at = {file.path: file.source_id for file in files}
+    return {file.source_id: file for file in files if now_at[file.path] == file.source_id}
 
 
-def _moved_sources(catalog: Catalog) -> dict[str, str]:
-    """source_id -> where it was seen last, for sources that were seen more than once: all others still are where their
-    clips say. Ids are compared by hash first, so that memory does not hold them all."""
+def _moved_sources(catalog: Catalog) -> dict[str, str | None]:
+    """source_id -> where its bytes were seen last, or None: another file lies there now.
+
+    Only of sources that were seen more than once, or whose path was: all others are where their clips say. Ids and
+    paths are compared by hash first, so that memory does not hold them all.
+    """
     with connect() as connection:
         connection.register("parts", parts_dataset(catalog.store, catalog.source_parts(), schema.SOURCES))
         return dict(
             connection.execute("""
                 WITH usable AS (SELECT source_id, path, ingested_at FROM parts WHERE status = 'ok'),
-                again AS (SELECT hash(source_id) FROM usable GROUP BY 1 HAVING count(*) > 1)
-                SELECT source_id, arg_max(path, ingested_at) FROM usable
-                WHERE hash(source_id) IN (FROM again) GROUP BY source_id
+                sources_again AS (SELECT hash(source_id) FROM usable GROUP BY 1 HAVING count(*) > 1),
+                paths_again AS (SELECT hash(path) FROM usable GROUP BY 1 HAVING count(*) > 1),
+                seen AS (
+                    SELECT *, last_value(source_id) OVER (
+                        PARTITION BY path ORDER BY ingested_at ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+                    ) = source_id AS is_there
+                    FROM usable
+                    WHERE hash(source_id) IN (FROM sources_again) OR hash(path) IN (FROM paths_again)
+                )
+                SELECT source_id, arg_max(path, ingested_at) FILTER (WHERE is_there) FROM seen GROUP BY source_id
             """).fetchall()
         )

@@ -25,11 +25,13 @@ class ClipTask:
         span: where it lies.
         done: stage -> whether the clip passed it, for stages that are settled; the others are owed when reached.
         attempts: stage -> how often it has failed on the clip so far.
+        is_replaced: another file lies where the source was, so its bytes cannot be had any more.
     """
 
     span: ClipSpan
     done: Mapping[str, bool]
     attempts: Mapping[str, int] = field(default_factory=dict)
+    is_replaced: bool = False
 
 
 class Tasks(Sequence[ClipTask]):
@@ -38,8 +40,8 @@ class Tasks(Sequence[ClipTask]):
     A driver hands out a hundred thousand clips a second this way.
 
     Args:
-        rows: the span columns, ``moved_to`` (null: where the clip says), then of each stage ``<stage>`` (passed; null:
-            not settled) and ``<stage>:attempts``.
+        rows: the span columns, ``moved_to`` (null: where the clip says), ``is_replaced``, then of each stage
+            ``<stage>`` (passed; null: not settled) and ``<stage>:attempts``.
     """
 
     def __init__(self, rows: pa.Table):
@@ -51,14 +53,15 @@ class Tasks(Sequence[ClipTask]):
     def __iter__(self) -> Iterator[ClipTask]:
         stages = [name.removesuffix(ATTEMPTS) for name in self._rows.column_names if name.endswith(ATTEMPTS)]
         spans = self._tuples(SPAN_COLUMNS)
-        moved = self._rows["moved_to"].to_pylist()
+        files = self._tuples(("moved_to", "is_replaced"))
         passed = self._tuples(stages)
         failed = self._tuples([f"{stage}{ATTEMPTS}" for stage in stages])
-        for span, path, states, counts in zip(spans, moved, passed, failed, strict=True):
+        for span, (path, is_replaced), states, counts in zip(spans, files, passed, failed, strict=True):
             yield ClipTask(
                 _span(span, path),
                 {stage: state for stage, state in zip(stages, states, strict=True) if state is not None},
                 {stage: count for stage, count in zip(stages, counts, strict=True) if count is not None},
+                is_replaced,
             )
 
     @overload

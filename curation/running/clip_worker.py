@@ -28,7 +28,7 @@ from curation.resolve import FunnelPlan, StagePlan
 from curation.running.replan import Replanner
 from curation.running.tally import Tally
 from curation.running.watchdog import Watchdog
-from curation.running.worker import HANG_FACTOR, HUNG, failure_row, one_thread_per_library
+from curation.running.worker import HANG_FACTOR, HUNG, REPLACED, failure_row, one_thread_per_library
 from curation.units import ClipTask, Unit
 from stages.base import BatchScorer, Measurement, Scorer, takes_several
 
@@ -126,6 +126,9 @@ class ClipWorker:
             passed = task.done.get(plan.name)
             if passed is None:
                 if self._only is not None and plan.name not in self._only:
+                    return True
+                if task.is_replaced:
+                    work.failures[plan.name].append(self._failure(task, plan, REPLACED))
                     return True
                 work.at = (task, plan)
                 with about(clip_id=task.span.clip_id, stage=plan.name):

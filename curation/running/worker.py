@@ -20,6 +20,7 @@ from curation.running.tally import Tally
 log = logging.getLogger(__name__)
 
 HANG_FACTOR = 3  # a clip that takes so many times its decoding limit hangs: the watchdog ends the process
+REPLACED = ClipError(ErrorCode.CHANGED, "another file lies where its source was when it was cut")
 HUNG = ClipError(ErrorCode.CRASHED, "hung far beyond its time limit; its worker process was ended")
 
 
@@ -59,6 +60,3 @@ def failure_row(plan: StagePlan, key: str, error: Exception, attempt: int = 1) -
         "attempt": attempt,
         "failed_at": datetime.now(timezone.utc),
     }
-
-
-__all__ = ["HANG_FACTOR", "HUNG", "Tally", "Worker", "failure_row", "one_thread_per_library"]

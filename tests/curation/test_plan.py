@@ -111,8 +111,22 @@ def test_a_source_that_moved_is_opened_where_it_is_now(catalog: Catalog) -> None
         row | {"path": "/new/s1.mp4", "ingested_at": WHEN.replace(year=2031)},
     ]
     catalog.add_sources(pa.Table.from_pylist(rows, schema.SOURCES))
-    paths = {task.span.path for unit in plan(catalog) for task in unit.tasks if task.span.source_id == "s1"}
-    assert paths == {"/new/s1.mp4"}
+    tasks = [task for unit in plan(catalog) for task in unit.tasks if task.span.source_id == "s1"]
+    assert {(task.span.path, task.is_replaced) for task in tasks} == {("/new/s1.mp4", False)}
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_a_source_whose_file_was_replaced_is_not_mistaken_for_the_new_one(catalog: Catalog, is_elsewhere: bool) -> None:
+    def seen(source: str, path: str, year: int) -> dict:
+        return {"source_id": source, "path": path, "ingested_at": WHEN.replace(year=year), "status": "ok"}
+
+    rows = [seen("s1", "/s1.mp4", 2030), seen("other", "/s1.mp4", 2031)]
+    rows += [seen("s1", "/copy.mp4", 2029)] if is_elsewhere else []
+    catalog.add_sources(pa.Table.from_pylist(rows, schema.SOURCES))
+    tasks = [task for unit in plan(catalog) for task in unit.tasks]
+    assert all(not task.is_replaced for task in tasks if task.span.source_id != "s1")
+    found = {(task.span.path, task.is_replaced) for task in tasks if task.span.source_id == "s1"}
+    assert found == {("/copy.mp4", False) if is_elsewhere else ("/s1.mp4", True)}
 
 
 @pytest.mark.parametrize("is_compacted", [False, True])

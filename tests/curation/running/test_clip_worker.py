@@ -201,3 +201,13 @@ def test_the_watchdog_is_as_patient_as_the_captioner(catalog, unit, monkeypatch)
         worker_for(catalog, funnel_for(server)).run(unit, threading.Event())
     decoding_s = 3 * MediaLimits().max_seconds
     assert set(limits) == {decoding_s, decoding_s + 2 * (2 * 5 + 30)}  # two questions of two attempts and a wait
+
+
+def test_a_clip_whose_file_was_replaced_is_not_measured_in_the_new_one(catalog, unit):
+    replaced = Unit(unit.shard, (replace(unit.tasks[0], is_replaced=True), unit.tasks[1]))
+    with chat_server(captioning()) as server:
+        funnel = funnel_for(server)
+        worker_for(catalog, funnel).run(replaced, threading.Event())
+    rows, (failure,) = committed(catalog, funnel)["first"]
+    assert [row["clip_id"] for row in rows] == [unit.tasks[1].span.clip_id]
+    assert (failure["id"], failure["error_code"]) == (unit.tasks[0].span.clip_id, "changed")

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -38,6 +38,7 @@ from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from curation.resolve import FunnelPlan
 from curation.run import run_funnel
+from curation.running.host import Host
 from curation.summary import RunOptions
 from curation.verdicts import open_views
 
@@ -107,6 +108,7 @@ class Chaos:
         began = time.monotonic()
         driver = self._start(number)
         rows_before = self._wait_for_work(number, driver)
+        self.faults[fault if driver.poll() is None else "too late"] += 1
         hurts[fault](number, driver)
         first = driver.wait(PATIENCE_S)
         reruns = 0
@@ -114,7 +116,6 @@ class Chaos:
             reruns += 1
             if reruns > 2:
                 raise SystemExit(f"round {number}, {fault}: the rerun ended with {code}")
-        self.faults[fault] += 1
         took = time.monotonic() - began
         print(f"round {number}: {fault} after {rows_before} parts; driver ended {first}; {took:.0f} s", flush=True)
 
@@ -134,11 +135,11 @@ class Chaos:
         return len(self._catalog.measurement_parts("dummy0", digest))
 
     def _kill_worker(self, number: int, driver: subprocess.Popen) -> None:
-        workers = [
-            p for p in psutil.process_iter(["cmdline"]) if "ray::ClipWorker" in " ".join(p.info["cmdline"] or [])
-        ]
-        if workers:
-            self._chance.choice(workers).kill()
+        while driver.poll() is None:
+            if workers := _workers():
+                self._chance.choice(workers).kill()
+                return
+            time.sleep(0.05)
 
     def _kill_driver(self, number: int, driver: subprocess.Popen) -> None:
         driver.kill()
@@ -153,6 +154,16 @@ class Chaos:
         folder = Path(self._catalog.store.path(f"measurements/dummy0/fp={digest}"))
         with _in_the_way(folder):
             driver.wait(PATIENCE_S)
+
+
+def _workers() -> list[psutil.Process]:
+    """Worker processes on the nodes that this process has started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if " ".join(process.cmdline()).startswith(f"ray::{Host.__name__}"):
+                found.append(process)
+    return found
 
 
 @contextmanager

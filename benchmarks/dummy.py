@@ -19,7 +19,7 @@ from catalogs.ids import clip_id
 from catalogs.media import ClipMedia, MediaConfig
 from curation.policy import Policy, StagePolicy
 from curation.resolve import FunnelPlan, resolve
-from curation.running.worker import Tally
+from curation.running.tally import Tally
 from stages.base import Backend, Measurement, Stage, StageConfig
 
 SOURCE_CLIPS = 64  #: clips of a source, one second each

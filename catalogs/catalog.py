@@ -117,9 +117,9 @@ class Catalog:
         return self._read(self.source_parts(), schema.SOURCES, columns)
 
     def add_sources(self, rows: pa.Table) -> None:
-        digest = ids_digest(
-            f"{p}:{s}" for p, s in zip(rows["path"].to_pylist(), rows["source_id"].to_pylist(), strict=True)
-        )
+        # With the time: a file read again must not have the name of a part that a compaction has replaced.
+        times = zip(rows["path"].to_pylist(), rows["ingested_at"].to_pylist(), strict=True)
+        digest = ids_digest(f"{path}:{time}" for path, time in times)
         self.store.write_table(f"sources/part-{digest}.parquet", rows.cast(schema.SOURCES))
 
     def clip_shards(self, split: str) -> list[Shard]:
@@ -156,8 +156,7 @@ class Catalog:
     def fingerprints(self, stage: str) -> list[str]:
         """Digests under which a stage has been measured here, newest first."""
         found = self.store.find(f"measurements/{stage}", "fingerprint.json")
-        times = {name: self.store.fs.info(self.store.path(name)).get("mtime", 0) for name in found}
-        ordered = sorted(found, key=lambda name: (str(times[name]), name), reverse=True)
+        ordered = sorted(found, key=lambda name: (self.store.info(name).modified, name), reverse=True)
         return [posixpath.basename(posixpath.dirname(name)).removeprefix("fp=") for name in ordered]
 
     def add_measurements(self, stage: str, fingerprint: str, shard: Shard, rows: pa.Table) -> None:
@@ -176,13 +175,12 @@ class Catalog:
         """Failure rows as committed. Those of stages over clips move into wide files (catalogs/views.py finds all)."""
         return self._read(self.live_parts(f"failures/{stage}/fp={fingerprint}"), schema.FAILURES)
 
-    def split_sources(self, split: str) -> set[str]:
-        """Sources that scene_split has dealt with under this fingerprint: they have clips, or a failure."""
-        done: set[str] = set()
+    def cut_sources(self, split: str) -> set[str]:
+        """Sources that scene_split has cut under this fingerprint: they have clips."""
+        cut: set[str] = set()
         for name in live_clips(self.store, split):
-            done.update(pc.unique(self.store.read_table(name, ["source_id"])["source_id"]).to_pylist())
-        done.update(self.failures("scene_split", split)["id"].to_pylist())
-        return done
+            cut.update(pc.unique(self.store.read_table(name, ["source_id"])["source_id"]).to_pylist())
+        return cut
 
     # -- tables of sources: merged by compaction, part by part
 

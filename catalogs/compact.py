@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from catalogs.catalog import Catalog
 from catalogs.ids import ids_digest
 from catalogs.layout import Layout, ShardFiles, splits
 from catalogs.manifests import Manifest, manifests_since
-from catalogs.store import Store
 from catalogs.wide import Wanted, wide_table
 
 log = logging.getLogger(__name__)
@@ -83,7 +81,7 @@ def _compact_clips(
     table = wide_table(catalog.store, layout, group, [Wanted(key) for key in sorted(layout.parts)])
     stems = sorted({stem for shard in group for stem in shard.stems})
     manifest = Manifest.of(f"part-{layout.split}-{ids_digest(replaced)}", len(table), replaced, stems)
-    _write(catalog.store, manifest.file, table)
+    catalog.store.write_table(manifest.file, table, _ROW_GROUP)
     news = manifests_since(catalog.store, layout.split, known)
     if any(manifest.bases & other.bases for other in news):
         log.warning("another compaction was faster with the clips of %s: its file counts", manifest.file)
@@ -94,12 +92,6 @@ def _compact_clips(
     done.clips += manifest.clips
     done.wide_files += 1
     done.replaced += len(replaced)
-
-
-def _write(store: Store, name: str, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP, write_statistics=True)
-    store.write_bytes(name, sink.getvalue().to_pybytes())
 
 
 def _merge_parts(catalog: Catalog, folder: str, same: list[str], time: str, done: Compaction) -> None:

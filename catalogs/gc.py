@@ -75,7 +75,8 @@ class _Search:
             for name in here:
                 yield self._garbage(name, f"replaced by {manifest.file}")
         rivals = any(manifest.bases & void.bases for void in layout.void)
-        if not here and manifest.file not in self._present and not rivals:
+        is_empty = not here and manifest.file not in self._present and not rivals
+        if is_empty and self._is_old(manifest.name):  # a new one speaks of files that were not there to be listed
             yield self._garbage(manifest.name, "all that it speaks of has gone")
 
     def _void(self, manifest: Manifest, layout: Layout) -> Iterator[Garbage]:
@@ -94,7 +95,7 @@ class _Search:
             if here and self._is_old(merged.manifest):
                 for name in here:
                     yield self._garbage(name, f"replaced by {merged.file}")
-            if not here and merged.file not in self._present:
+            if not here and merged.file not in self._present and self._is_old(merged.manifest):
                 yield self._garbage(merged.manifest, "all that it speaks of has gone")
 
     def _old(self, name: str, why: str) -> Iterator[Garbage]:

@@ -122,10 +122,10 @@ class Store:
         with self._translated(), self.fs.open(self.path(name), "rb", **options) as handle:
             return pq.ParquetFile(handle, pre_buffer=not self.is_local).read(columns=columns)
 
-    def write_table(self, name: str, table: pa.Table) -> None:
-        """Commit a Parquet file (zstd, statistics on)."""
+    def write_table(self, name: str, table: pa.Table, row_group: int = _ROW_GROUP) -> None:
+        """Commit a Parquet file (zstd, statistics on) in groups of ``row_group`` rows."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP, write_statistics=True)
+        pq.write_table(table, sink, compression="zstd", row_group_size=row_group, write_statistics=True)
         self.write_bytes(name, sink.getvalue().to_pybytes())
 
     def read_json(self, name: str) -> Any:

@@ -6,15 +6,16 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalogs import schema
 from catalogs.catalog import Catalog
+from catalogs.filesystems import open_ranged
 from catalogs.ids import source_id
 from catalogs.layout import Layout, ShardFiles, StageKey, splits
+from catalogs.storage_errors import as_storage_error
 from catalogs.wide import FAILURE_COLUMNS
 
 _MEASUREMENT = schema.measurement_schema(pa.schema([]))
@@ -166,7 +167,7 @@ class _Verifier:
         latest = dict(zip(rows["path"].to_pylist(), rows["source_id"].to_pylist(), strict=True))
         for path, expected in latest.items():
             try:
-                with fsspec.open(path, "rb") as handle:
+                with as_storage_error(path), open_ranged(path) as handle:
                     size = handle.seek(0, 2)
                     handle.seek(0)
                     found = source_id(handle, size)

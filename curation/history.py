@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from catalogs.catalog import Catalog
@@ -135,7 +135,7 @@ def parse_run(summary: Mapping[str, Any], now: datetime) -> RunRecord:
 
 
 def _is_lost(summary: Mapping[str, Any], now: datetime) -> bool:
-    heard = datetime.fromisoformat(summary.get("updated") or summary["started"])
+    heard = datetime.fromisoformat(summary["started"]) + timedelta(seconds=summary["seconds"])
     return summary["status"] == "running" and (now - heard).total_seconds() > LOST_AFTER_S
 
 

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 
 def compact(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     rows: Annotated[int, typer.Option(min=1, help="Clips per wide file: what has to fit into memory.")] = 100_000,
 ) -> None:
     """Merge what was measured into wide files, so that status, queries and plans are fast; runs may go on meanwhile.

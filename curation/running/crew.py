@@ -100,12 +100,15 @@ class Crew:
         self.idle.append(member)
 
     def finished(self, result: Any) -> tuple[Member, Report | RayError]:
-        """What came of a unit. The actor is idle again, or gone if it died or has outgrown its memory."""
+        """What came of a unit. The actor is idle again, or gone if it died or has taken too much memory."""
         member = self.busy.pop(result)
         try:
             report: Report = ray.get(result)
         except RayTaskError as error:
-            self.idle.append(member)
+            if isinstance(error.cause, MemoryError):
+                ray.kill(member.actor)  # a fresh process holds nothing but its models
+            else:
+                self.idle.append(member)
             return member, error
         except RayError as error:
             ray.kill(member.actor)  # one that is merely out of reach would come back and work for nobody

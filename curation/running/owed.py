@@ -4,15 +4,12 @@ quarantine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
-
-import pyarrow.compute as pc
+from typing import Any, NamedTuple
 
 from catalogs.catalog import Catalog
 from catalogs.errors import ErrorCode
-from catalogs.layout import live_clips
 from curation.plan import MAX_ATTEMPTS, Retry, SourceFile, current_sources
 from curation.resolve import FunnelPlan, StagePlan
 from curation.verdicts import failure_counts, open_views
@@ -45,17 +42,21 @@ def owed_sources(
     Returns:
         The sources by id, and how often each that has failed did so.
     """
-    sources = current_sources(catalog)
-    dealt_with = catalog.split_sources(plan.digest)
+    cut = catalog.cut_sources(plan.digest)
+    failed = _last_failures(catalog, plan)
 
-    def is_owed_again(row: Mapping[str, Any]) -> bool:
-        if retry is not None and retry.wants(plan.name, row["error_code"]):
+    def is_owed(key: str) -> bool:
+        if key in cut:
+            return False
+        if key not in failed:
             return True
-        return ErrorCode(row["error_code"]).is_transient and row["attempt"] < MAX_ATTEMPTS
+        code, attempt = failed[key]
+        if retry is not None and retry.wants(plan.name, code):
+            return True
+        return ErrorCode(code).is_transient and attempt < MAX_ATTEMPTS
 
-    again = _failed_sources(catalog, plan, is_owed_again)
-    owed = [source for key, source in sorted(sources.items()) if key not in dealt_with or key in again]
-    return owed, {key: attempt for key, attempt in again.items() if key in sources}
+    owed = [source for key, source in sorted(current_sources(catalog).items()) if is_owed(key)]
+    return owed, {one.source_id: failed[one.source_id].attempt for one in owed if one.source_id in failed}
 
 
 def unread(catalog: Catalog, files: Iterable[PoolFile], before: Mapping[tuple, datetime]) -> list[PoolFile]:
@@ -74,11 +75,11 @@ def uncut(
     catalog: Catalog, plan: StagePlan, sources: Iterable[SourceFile], attempts: Mapping[str, int]
 ) -> list[SourceFile]:
     """Those of the sources that have got neither clips nor another failure since they had failed ``attempts`` times."""
-    dealt_with = catalog.split_sources(plan.digest)
-    failed = _failed_sources(catalog, plan, lambda _: True)
+    cut = catalog.cut_sources(plan.digest)
+    failed = _last_failures(catalog, plan)
 
     def is_uncut(key: str) -> bool:
-        return key not in dealt_with or (key in failed and failed[key] <= attempts.get(key, 0))
+        return key not in cut and (key not in failed or failed[key].attempt <= attempts.get(key, 0))
 
     return [source for source in sources if is_uncut(source.source_id)]
 
@@ -87,28 +88,23 @@ def quarantined(catalog: Catalog, funnel: FunnelPlan, retry: Retry) -> int:
     """How many files, sources and clips ``retry`` is about."""
     files = sum(map(len, failed_files(catalog, retry).values()))
     split = funnel.split
-    failed = _failed_sources(catalog, split, lambda row: retry.wants(split.name, row["error_code"]))
-    sources = current_sources(catalog).keys() & failed.keys()
+    failed = {key for key, last in _last_failures(catalog, split).items() if retry.wants(split.name, last.code)}
+    sources = (current_sources(catalog).keys() & failed) - catalog.cut_sources(split.digest)
     measuring = {plan.name for plan in funnel.measuring}
     counts = failure_counts(open_views(catalog, funnel))
     clips = sum(rows for stage, code, rows in counts if stage in measuring and retry.wants(stage, code))
     return files + len(sources) + clips
 
 
-def _failed_sources(
-    catalog: Catalog, plan: StagePlan, is_wanted: Callable[[Mapping[str, Any]], bool]
-) -> dict[str, int]:
-    """source_id -> attempts so far, for sources without clips whose last failure row is wanted."""
-    last: dict[str, Mapping[str, Any]] = {}
-    for row in catalog.failures(plan.name, plan.digest).select(["id", "error_code", "attempt"]).to_pylist():
-        if row["id"] not in last or row["attempt"] > last[row["id"]]["attempt"]:
-            last[row["id"]] = row
-    wanted = {key: row["attempt"] for key, row in last.items() if is_wanted(row)}
-    if wanted:
-        for name in live_clips(catalog.store, plan.digest):
-            for source_id in pc.unique(catalog.store.read_table(name, ["source_id"])["source_id"]).to_pylist():
-                wanted.pop(source_id, None)
-    return wanted
+class _Failure(NamedTuple):
+    code: str
+    attempt: int
+
+
+def _last_failures(catalog: Catalog, plan: StagePlan) -> dict[str, _Failure]:
+    """What the last attempt on each source came to where it failed (and on each shot that was left out)."""
+    rows = catalog.failures(plan.name, plan.digest).select(["id", "error_code", "attempt"]).sort_by("attempt")
+    return {row["id"]: _Failure(row["error_code"], row["attempt"]) for row in rows.to_pylist()}
 
 
 def _source_rows(catalog: Catalog) -> Iterator[Mapping[str, Any]]:

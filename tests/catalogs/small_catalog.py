@@ -27,8 +27,8 @@ def small_catalog(folder: Path, shards: int = 3) -> Catalog:
     return catalog
 
 
-def add_source(catalog: Catalog, source: str) -> None:
-    row = {"source_id": source, "path": f"/{source}.mp4", "status": "ok", "ingested_at": WHEN}
+def add_source(catalog: Catalog, source: str, when: datetime = WHEN) -> None:
+    row = {"source_id": source, "path": f"/{source}.mp4", "status": "ok", "ingested_at": when}
     catalog.add_sources(pa.Table.from_pylist([row], schema.SOURCES))
 
 

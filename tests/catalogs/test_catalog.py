@@ -1,6 +1,8 @@
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pytest
 
@@ -47,8 +49,18 @@ def test_clips_belong_to_their_split(tmp_path: Path) -> None:
     catalog.add_clips("bbbb", pa.Table.from_pylist([clip_row(3, "s2")], schema.CLIPS))
     (shard,) = catalog.clip_shards("aaaa")
     assert catalog.clips(shard)["clip_id"].to_pylist() == ["c1", "c2"]
-    assert catalog.split_sources("aaaa") == {"s1"}
-    assert catalog.split_sources("bbbb") == {"s2"}
+    assert catalog.cut_sources("aaaa") == {"s1"}
+    assert catalog.cut_sources("bbbb") == {"s2"}
+
+
+def test_fingerprints_come_newest_first_on_any_storage() -> None:
+    fsspec.filesystem("memory").store.clear()
+    catalog = Catalog.open_or_create("memory://cat")
+    for number, digest in enumerate(("cccc", "aaaa", "bbbb")):
+        catalog.describe_fingerprint("first", digest, {})
+        file = catalog.store.fs.store[catalog.store.path(f"measurements/first/fp={digest}/fingerprint.json")]
+        file.created = datetime(2030, 1, 1 + number, tzinfo=timezone.utc)
+    assert catalog.fingerprints("first") == ["bbbb", "aaaa", "cccc"]
 
 
 def test_the_same_work_twice_is_one_part(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from stages.listing import STAGES
 from tests.catalogs.small_catalog import (
     PRINT,
     SPLIT,
+    WHEN,
     add_clips,
     add_source,
     fail,
@@ -134,6 +135,14 @@ def test_many_small_parts_of_sources_become_one(tmp_path: Path) -> None:
     assert sorted(catalog.sources().to_pylist(), key=str) == sorted(before.to_pylist(), key=str)
     add_source(catalog, "new")
     assert len(catalog.source_parts()) == 2
+
+
+def test_a_file_that_is_read_again_after_a_merge_has_a_row(tmp_path: Path) -> None:
+    catalog = small_catalog(tmp_path, shards=12)
+    compact(catalog)
+    again = WHEN + timedelta(days=1)
+    add_source(catalog, "s0", again)
+    assert again in catalog.sources(["ingested_at"])["ingested_at"].to_pylist()
 
 
 def test_wide_files_hold_statistics_in_large_row_groups(tmp_path: Path) -> None:

@@ -64,6 +64,15 @@ def test_a_part_that_comes_later_still_finds_its_shard(tmp_path: Path) -> None:
     assert verify(catalog).measured["second@ffff"] == 1
 
 
+def test_the_manifest_of_a_compaction_that_ends_after_the_listing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = small_catalog(tmp_path, shards=12)
+    compact(catalog)
+    monkeypatch.setattr("catalogs.gc._list", lambda _: (set(), set()))
+    assert find_garbage(catalog, timedelta(hours=1)) == []
+
+
 def test_files_of_a_compaction_that_died_and_half_written_ones_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

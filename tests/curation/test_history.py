@@ -85,8 +85,7 @@ def test_what_an_older_release_did_not_record_is_unknown_and_not_zero() -> None:
     ("done", 3600, "done"),
 ])  # fmt: skip
 def test_a_run_that_has_not_been_heard_of_is_perhaps_lost(status: str, silent_s: float, shown: str) -> None:
-    heard = at(5000)
-    record = parse_run(summary(status=status, updated=heard.isoformat()), at(5000 + silent_s))
+    record = parse_run(summary(status=status, seconds=5000.0), at(5000 + silent_s))
     assert record.status == shown
 
 

@@ -57,7 +57,7 @@ class Worker:
             raise OSError(28, "No space left on device")
         if word == "bug":
             raise RuntimeError("a bug")
-        if word == "memory":
+        if word == "memory" or (word == "memory once" and self._is_new(word)):
             raise MemoryError
         if word == "stuck once" and self._is_new(word):
             time.sleep(FOREVER_S)
@@ -117,6 +117,11 @@ def test_the_one_item_to_blame_is_found_and_the_rest_is_done(tmp_path: Path) -> 
 def test_an_item_whose_worker_was_ended_by_something_else_is_not_blamed(tmp_path: Path) -> None:
     outcomes = work(["die once", "memory", "w"], 1, tmp_path)
     assert sorted(outcomes) == [(("die once",), True), (("memory",), False), (("w",), True)]
+
+
+def test_a_worker_that_runs_out_of_memory_is_replaced(tmp_path: Path) -> None:
+    work(["leak 0", "memory once", "leak 1"], 3, tmp_path, replace(OPTIONS, workers=1))
+    assert len({name.split()[1] for name in traces(tmp_path) if name.startswith("pid")}) == 2
 
 
 def test_workers_that_do_nothing_but_die_stop_the_run(tmp_path: Path) -> None:

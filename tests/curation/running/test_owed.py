@@ -1,0 +1,79 @@
+"""What the first two phases owe, over catalogs that a test writes itself."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from catalogs import schema
+from catalogs.catalog import Catalog
+from catalogs.errors import ClipError, ErrorCode
+from curation.plan import Retry
+from curation.running.owed import owed_sources, quarantined, uncut
+from curation.running.worker import failure_row
+from tests.catalogs.small_catalog import WHEN, clip_row
+from tests.curation.fakes import fake_funnel
+
+FUNNEL = fake_funnel()
+SPLIT = FUNNEL.split
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    """Four sources; s0 is cut."""
+    catalog = Catalog.open_or_create(str(tmp_path / "cat"))
+    for number in range(4):
+        see(catalog, f"s{number}", f"/{number}.mp4")
+    catalog.add_clips(SPLIT.digest, pa.Table.from_pylist([clip_row("s0-c0", "s0")], schema.CLIPS))
+    return catalog
+
+
+def see(catalog: Catalog, source: str, path: str, days: int = 0) -> None:
+    row = {"source_id": source, "path": path, "duration_s": 1.0, "status": "ok"}
+    rows = [row | {"ingested_at": WHEN + timedelta(days=days)}]
+    catalog.add_sources(pa.Table.from_pylist(rows, schema.SOURCES))
+
+
+def fail(catalog: Catalog, source: str, code: ErrorCode, attempt: int = 1) -> None:
+    row = failure_row(SPLIT, source, ClipError(code, "made to fail"), attempt)
+    catalog.add_failures("scene_split", SPLIT.digest, "part-sources", pa.Table.from_pylist([row], schema.FAILURES))
+
+
+def owed(catalog: Catalog, retry: Retry | None = None) -> tuple[dict[str, str], dict[str, int]]:
+    sources, attempts = owed_sources(catalog, SPLIT, retry)
+    return {source.source_id: source.path for source in sources}, attempts
+
+
+def test_a_source_is_owed_until_it_is_cut_or_has_failed_for_good(catalog: Catalog) -> None:
+    fail(catalog, "s0", ErrorCode.UNREADABLE)  # before it was cut
+    fail(catalog, "s1", ErrorCode.CORRUPT)
+    for attempt in (2, 1):
+        fail(catalog, "s2", ErrorCode.UNREADABLE, attempt)
+    assert owed(catalog) == ({"s2": "/2.mp4", "s3": "/3.mp4"}, {"s2": 2})
+    fail(catalog, "s2", ErrorCode.UNREADABLE, 3)
+    assert owed(catalog) == ({"s3": "/3.mp4"}, {})
+    assert owed(catalog, Retry()) == ({"s1": "/1.mp4", "s2": "/2.mp4", "s3": "/3.mp4"}, {"s1": 1, "s2": 3})
+    assert quarantined(catalog, FUNNEL, Retry()) == 2
+    assert quarantined(catalog, FUNNEL, Retry(codes=frozenset({"corrupt"}))) == 1
+
+
+def test_what_a_dead_worker_has_dealt_with_is_not_left(catalog: Catalog) -> None:
+    fail(catalog, "s1", ErrorCode.UNREADABLE)
+    sources, attempts = owed_sources(catalog, SPLIT)
+    assert uncut(catalog, SPLIT, sources, attempts) == sources
+    fail(catalog, "s1", ErrorCode.CRASHED, 2)
+    fail(catalog, "s2", ErrorCode.CORRUPT)
+    assert [source.source_id for source in uncut(catalog, SPLIT, sources, attempts)] == ["s3"]
+
+
+def test_a_file_that_was_replaced_is_not_cut_as_what_it_was(catalog: Catalog) -> None:
+    see(catalog, "s1", "/moved/1.mp4", days=1)
+    see(catalog, "other", "/moved/1.mp4", days=2)
+    see(catalog, "another", "/2.mp4", days=2)
+    assert owed(catalog)[0] == {
+        "s1": "/1.mp4",
+        "s3": "/3.mp4",
+        "other": "/moved/1.mp4",
+        "another": "/2.mp4",
+    }

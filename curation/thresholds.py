@@ -7,8 +7,10 @@ The parsing is DuckDB's own.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Any, Literal
 
@@ -107,12 +109,12 @@ class _Parser:
         return str(found[0]).removeprefix("SELECT ") if found else ""
 
     def _number(self, node: dict) -> float | None:
-        """The value of an expression without columns, if it is a number."""
+        """The value of an expression without columns, if it is a finite number."""
         if _columns(node):
             return None
-        sql = f"SELECT v, typeof(v) FROM (SELECT {self._sql(node)} AS v)"
-        value, kind = self._connection.execute(sql).fetchone() or (None, "")
-        return None if value is None or kind in ("VARCHAR", "BOOLEAN") else float(value)
+        (value,) = self._connection.execute(f"SELECT {self._sql(node)}").fetchone() or (None,)
+        is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+        return float(value) if is_number and math.isfinite(value) else None
 
 
 def _conjuncts(node: dict) -> Iterator[dict]:

@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 FINITE_BELOW = 20  #: populations smaller than this many samples are treated as finite
+MOST_JUDGED = 100_000  #: clips; a larger sample is not proposed
 _ROUNDING = 1e-9
 
 
@@ -114,12 +115,15 @@ def weighted_rate(
     return Rate(high, lower, upper, confidence, effective)
 
 
-def sample_size_for(rate: float, max_rate: float, confidence: float, most: int = 100_000) -> int | None:
-    """Smallest simple random sample that passes with ``rate`` of it bad; None if none up to ``most`` clips does."""
-    n = np.arange(1, most + 1)
+def sample_size_for(rate: float, max_rate: float, confidence: float, population: int) -> int | None:
+    """Smallest simple random sample that passes with ``rate`` of it bad: at the most the whole population, which leaves
+    no doubt; None where that is more than MOST_JUDGED clips."""
+    n = np.arange(1, min(population, MOST_JUDGED) + 1)
     bad = np.ceil(rate * n - _ROUNDING)
     passes = np.flatnonzero(stats.beta.ppf(confidence, bad + 1, np.maximum(n - bad, _ROUNDING)) <= max_rate)
-    return int(n[passes[0]]) if len(passes) else None
+    if len(passes):
+        return int(n[passes[0]])
+    return population if population <= MOST_JUDGED else None
 
 
 def _last(holds: Callable[[int], bool], low: int, high: int) -> int:

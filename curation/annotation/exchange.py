@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 from xml.sax.saxutils import quoteattr
@@ -18,13 +19,23 @@ import pyarrow as pa
 
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
-from curation.annotation.questions import AXES, check_reasons, question
-from curation.annotation.records import PLACE, Answer, Lot, Verdict, all_answers, check_name, current_answers, give
+from curation.annotation.questions import AXES, LEVELS, check_reasons, question
+from curation.annotation.records import (
+    MAX_NOTE,
+    PLACE,
+    Answer,
+    Lot,
+    Verdict,
+    all_answers,
+    check_name,
+    current_answers,
+    give,
+    whole_text,
+)
 
 _ITEM_COLUMNS = ("number", "clip_id", "stratum", "weight", "source_id", "path", "start_s", "end_s", "drop_rule")
 _ANSWER_COLUMNS = ("number", "clip_id", "annotator", "verdict", "reasons", "note", "seconds", "answered_at")
 _REQUIRED = ("number", "clip_id", "annotator")
-_LARGEST_NOTE = 10_000
 
 
 # --- out --------------------------------------------------------------------------------------------------------------
@@ -60,7 +71,7 @@ def label_studio_tasks(lot: Lot, items: pa.Table, media_url: str) -> list[dict[s
         place = {name: row[name] for name in ("clip_id", "number", "source_id", "path", "start_s", "end_s")}
         try:
             video = media_url.format(**place)
-        except (KeyError, IndexError, ValueError) as error:
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             raise UserError(
                 f"media URL {media_url!r}: only {', '.join(f'{{{name}}}' for name in place)} fit"
             ) from error
@@ -102,7 +113,7 @@ def _csv(columns: tuple[str, ...], rows: Iterator[dict[str, Any]]) -> str:
 def read_answers_csv(lot: Lot, items: pa.Table, text: str) -> list[Answer]:
     """Answers from CSV with the columns number, clip_id, annotator, and verdict, reasons (``a;b``), note, seconds, or
     one column per axis. Raises UserError with the line that is wrong."""
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
         columns = reader.fieldnames or ()
         for name in _REQUIRED:
@@ -183,7 +194,7 @@ def _label_studio_row(data: Mapping[str, Any], annotation: Mapping[str, Any]) ->
 def _checked(lot: Lot, items: pa.Table, row: Mapping[str, Any], where: str) -> Answer:
     """An answer that the lot can take. Raises UserError otherwise."""
     number = row["number"]
-    if not isinstance(number, int) or not 1 <= number <= len(items):
+    if type(number) is not int or not 1 <= number <= len(items):
         raise UserError(f"{where}: no item {number!r}; lot {lot.name} has 1 to {len(items)}")
     clip_id = items["clip_id"][number - 1].as_py()
     if row["clip_id"] != clip_id:
@@ -191,11 +202,13 @@ def _checked(lot: Lot, items: pa.Table, row: Mapping[str, Any], where: str) -> A
     verdict, scores = row["verdict"] or None, row["scores"]
     if lot.mode == "verdict" and verdict not in get_args(Verdict):
         raise UserError(f"{where}: verdict must be one of {', '.join(get_args(Verdict))}, got {row['verdict']!r}")
-    allowed = (-1, 0, 1) if lot.mode == "pair" else (0, 1, 2)
+    allowed = LEVELS[lot.mode]
     if lot.mode != "verdict" and (not scores or verdict or any(value not in allowed for value in scores.values())):
         raise UserError(f"{where}: a lot in mode {lot.mode} takes scores of {', '.join(map(str, allowed))}, no verdict")
-    if len(row["note"]) > _LARGEST_NOTE:
-        raise UserError(f"{where}: a note of {len(row['note'])} characters; at most {_LARGEST_NOTE}")
+    if not math.isfinite(row["seconds"]):
+        raise UserError(f"{where}: seconds must be a number, got {row['seconds']}")
+    if len(row["note"]) > MAX_NOTE:
+        raise UserError(f"{where}: a note of {len(row['note'])} characters; at most {MAX_NOTE}")
     try:
         check_name(row["annotator"], "annotator")
         reasons = check_reasons(lot.stage, lot.side, tuple(row["reasons"]))
@@ -209,7 +222,7 @@ def _checked(lot: Lot, items: pa.Table, row: Mapping[str, Any], where: str) -> A
         verdict=verdict,
         reasons=reasons,
         scores=scores,
-        note=row["note"],
+        note=whole_text(row["note"]),
         seconds=max(row["seconds"], 0.0),
     )
 

@@ -148,8 +148,8 @@ def _settle(judgements: Judgements, promise: Promise) -> tuple[Rate, Outcome, in
         return rate, "fail", None
     if judgements.open:
         return rate, "need_more", judgements.open
-    enough = sample_size_for(rate.estimate, promise.max_bad_rate, promise.confidence)
-    return rate, "need_more", enough and min(enough, judgements.lot.population)
+    population = judgements.lot.population
+    return rate, "need_more", sample_size_for(rate.estimate, promise.max_bad_rate, promise.confidence, population)
 
 
 def _settle_sequential(

@@ -22,7 +22,7 @@ from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from catalogs.query import first_row
 from curation.annotation import strata
-from curation.annotation.plans import Promise, SinglePlan, single_plan
+from curation.annotation.plans import LARGEST, Promise, SinglePlan, single_plan
 from curation.annotation.records import ITEMS, PLACE, Lot, Mode, Side, Stratum, check_name, lot_names, write_lot
 from curation.annotation.sequential import SequentialPlan, sequential_plan
 from curation.annotation.strata import MOST_STRATA, Allocation, Population
@@ -60,6 +60,8 @@ class Draw:
             raise UserError("say how many clips (--n), or what must be proven (--plan): one of them")
         if self.n is not None and self.n < 1:
             raise UserError(f"a lot has at least one clip, got --n {self.n}")
+        if self.n is not None and self.n > LARGEST:
+            raise UserError(f"nobody judges more than {LARGEST} clips, got --n {self.n}")
         if self.promise and (self.side != "kept" or self.mode != "verdict"):
             raise UserError("--plan plans the proof of a bad-case rate: of kept clips, in mode verdict; else say --n")
         if self.sequential and self.promise is None:

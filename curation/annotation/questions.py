@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from catalogs.errors import UserError
-from curation.annotation.records import Side, Verdict
+from curation.annotation.records import Mode, Side, Verdict
 
 
 class Reason(NamedTuple):
@@ -51,6 +51,9 @@ AXES = (
     Axis("av_consistency", "Do sound and lips belong together?", ("not at all", "partly", "fully")),
     Axis("visual_quality", "How good is the picture?", ("poor", "fair", "good")),
 )
+
+#: What an axis may be given, from worst to best.
+LEVELS: Mapping[Mode, tuple[int, ...]] = {"verdict": (), "scale": (0, 1, 2), "pair": (-1, 0, 1)}
 
 _OTHER = Reason("other", "something else (say it in the note)")
 _UNUSABLE = Reason("unusable", "cannot be judged: broken picture or sound")

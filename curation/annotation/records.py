@@ -31,6 +31,7 @@ Side = Literal["kept", "dropped"]
 Mode = Literal["verdict", "scale", "pair"]
 Verdict = Literal["good", "bad", "unsure"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+MAX_NOTE = 10_000  #: characters
 
 ITEMS = pa.schema(
     [
@@ -151,6 +152,12 @@ def check_name(name: str, what: str) -> str:
             f"{what} {name!r}: letters, digits, '_', '-' and '.', at most 80, beginning with a letter or digit"
         )
     return name
+
+
+def whole_text(text: str) -> str:
+    """Text that can be stored and shown: other programs may cut it in the middle of a character, which is no reason to
+    lose an answer."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def write_lot(catalog: Catalog, lot: Lot, items: pa.Table) -> None:

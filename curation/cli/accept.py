@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 if TYPE_CHECKING:
     from catalogs.catalog import Catalog
@@ -19,11 +19,11 @@ GATE_EXIT = 4
 
 
 def accept(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     lot: Annotated[str, typer.Argument(help="The judged lot.")],
-    max_bad_rate: Annotated[float, typer.Option(help="The largest bad-case rate that passes.")] = 0.05,
-    confidence: Annotated[float, typer.Option(help="How sure to be of that.")] = 0.95,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    max_bad_rate: options.MaxBadRate = 0.05,
+    confidence: options.Confidence = 0.95,
+    as_json: options.AsJson = False,
 ) -> None:
     """Judge a stage by its lot and store the result as its gate; exit code 4 unless it passes.
 
@@ -31,8 +31,10 @@ def accept(
     """
     from catalogs.catalog import Catalog
     from curation.annotation import gates
+    from curation.annotation.plans import Promise
     from curation.annotation.records import read_lot
 
+    Promise(max_bad_rate, confidence, acceptable_rate=0.0)  # says what is wrong with the figures
     opened = Catalog.open(catalog)
     found, items = read_lot(opened, lot)
     if found.side == "dropped":

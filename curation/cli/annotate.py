@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 if TYPE_CHECKING:
     from curation.annotation.records import Lot
 
 
 def annotate(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     lot: Annotated[str, typer.Argument(help="A lot that `funnel sample` has drawn.")],
     annotator: Annotated[str | None, typer.Option(help="Who judges; default: the page asks.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes any free one.")] = 8765,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 if TYPE_CHECKING:
     from curation.annotation.calibrate import Calibration
@@ -18,13 +18,13 @@ _SHOWN = 12
 
 
 def calibrate(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     stage: Annotated[str, typer.Option(help="The stage whose thresholds are looked at.")],
-    max_bad_rate: Annotated[float, typer.Option(help="The largest bad-case rate.")] = 0.05,
-    confidence: Annotated[float, typer.Option(help="How sure to be of that.")] = 0.95,
-    policy: Annotated[str | None, typer.Option(help="Decide by this policy; default: that of the last run.")] = None,
+    max_bad_rate: options.MaxBadRate = 0.05,
+    confidence: options.Confidence = 0.95,
+    policy: options.Policy = None,
     write: Annotated[Path | None, typer.Option(help="Write the changed policy to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Precision, recall and hours kept against each threshold of a stage, from its judged lots.
 

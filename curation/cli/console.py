@@ -56,6 +56,11 @@ def line(text: str | Text = "", console: Console | None = None) -> None:
     (console or out).print(text, markup=False, soft_wrap=True)
 
 
+def verbatim(text: str) -> None:
+    """Text for another program, character by character: rich would make blanks of tabs and drop carriage returns."""
+    out.file.write(text)
+
+
 def paragraph(text: str | Text) -> None:
     """Prose or a hint: wrapped at words on a terminal, one line in a pipe."""
     out.print(text, markup=False, soft_wrap=not out.is_terminal)

@@ -52,6 +52,8 @@ def demo(
         f"Look into this catalog:\n  funnel status {catalog}\n"
         f'  funnel query {catalog} "select * from curated"\n'
         f"  funnel explain {catalog} CLIP_ID\n"
+        f"Is what a stage keeps good? Draw a sample, judge it in a browser:\n"
+        f"  funnel sample {catalog} --stage face_count --n 20\n"
     )
     if wrong:
         raise typer.Exit(_MISMATCH_EXIT)

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 
 def explain(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     clip_id: Annotated[str, typer.Argument(help="A clip id, or a beginning of one that is unambiguous.")],
-    policy: Annotated[str | None, typer.Option(help="Decide by this policy; default: that of the last run.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    policy: options.Policy = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Everything known about one clip, and why it was kept or dropped."""
     from catalogs.catalog import Catalog

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 
 def gc(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     older_than: Annotated[
         float,
         typer.Option(min=0, help="Hours since a file went out of use: longer than any run or query takes."),

@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 app = typer.Typer(no_args_is_help=True, help="Lots and answers as files of other tools: Label Studio, CSV.")
-_Catalog = Annotated[str, typer.Argument(help="Folder or URL of the catalog.")]
 _Lot = Annotated[str, typer.Argument(help="The lot.")]
 
 
@@ -24,7 +23,7 @@ class Form(str, enum.Enum):
 
 @app.command("export")
 def export_lot(
-    catalog: _Catalog,
+    catalog: options.Catalog,
     lot: _Lot,
     form: Annotated[Form, typer.Option("--format", help="Items or answers as CSV, or Label Studio tasks.")] = Form.csv,
     media_url: Annotated[
@@ -40,6 +39,8 @@ def export_lot(
     from curation.annotation import exchange
     from curation.annotation.records import read_lot
 
+    if label_config and form is not Form.label_studio:
+        raise UserError("--label-config goes with --format label-studio")
     if label_config and not label_config.parent.is_dir():
         raise UserError(f"no folder {label_config.parent} to write {label_config.name} to")
     opened = Catalog.open(catalog)
@@ -51,12 +52,12 @@ def export_lot(
             console.notice(f"wrote {label_config}")
         return
     text = exchange.items_csv(found, items) if form is Form.csv else exchange.answers_csv(opened, found)
-    console.line(text.rstrip("\n"))
+    console.verbatim(text)
 
 
 @app.command("import")
 def import_answers(
-    catalog: _Catalog,
+    catalog: options.Catalog,
     lot: _Lot,
     file: Annotated[Path, typer.Argument(help="CSV of answers, or Label Studio's JSON export.")],
 ) -> None:
@@ -69,7 +70,7 @@ def import_answers(
     opened = Catalog.open(catalog)
     found, items = read_lot(opened, lot)
     try:
-        text = file.read_text("utf-8")
+        text = file.read_bytes().decode("utf-8")  # line ends inside notes stay as they are
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     read = exchange.read_label_studio if file.suffix.lower() == ".json" else exchange.read_answers_csv

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from curation.cli import console
+from curation.cli import console, options
 
 if TYPE_CHECKING:
     from curation.annotation.records import Answer, Lot
 
 
 def lots(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    catalog: options.Catalog,
+    as_json: options.AsJson = False,
 ) -> None:
     """The lots of a catalog, and how far annotators have come with each."""
     from catalogs.catalog import Catalog

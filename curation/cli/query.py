@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,10 +22,10 @@ class Format(str, enum.Enum):
 
 
 def query(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     sql: Annotated[str, typer.Argument(help="One SELECT over sources, clips, failures, <stage>, verdicts, curated.")],
     form: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.table,
-    policy: Annotated[str | None, typer.Option(help="Decide by this policy; default: that of the last run.")] = None,
+    policy: options.Policy = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows shown by --format table.")] = 50,
 ) -> None:
     """Ask the catalog anything: `funnel query CAT "select drop_rule, count(*) from verdicts group by 1"`."""

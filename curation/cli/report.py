@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 
 def report(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
-    policy: Annotated[str | None, typer.Option(help="Decide by this policy; default: that of the last run.")] = None,
+    policy: options.Policy = None,
     clips: Annotated[int, typer.Option(min=0, max=12, help="Clips shown per contact sheet; 0: no pictures.")] = 4,
     seed: Annotated[int, typer.Option(help="Decides which clips are shown.")] = 0,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 if TYPE_CHECKING:
     from curation.plan import Retry
@@ -14,21 +14,19 @@ if TYPE_CHECKING:
 
 
 def retry(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     stage: Annotated[
         list[str] | None, typer.Option(help="Only failures of this stage, or of ingest; may be given several times.")
     ] = None,
     code: Annotated[
         list[str] | None, typer.Option(help="Only failures with this code; may be given several times.")
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="YAML file or shipped policy; default: the last run's.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = as many as the cluster holds.")] = 0,
-    unit_clips: Annotated[int, typer.Option(min=1, help="Clips per unit of work.")] = 256,
-    max_failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit 3 above this share of failures.")] = 0.05,
-    ray_address: Annotated[str, typer.Option(help="Ray cluster to use; 'local' starts Ray here.")] = "local",
-    drain_seconds: Annotated[
-        float, typer.Option(min=0, help="Time to finish clips in hand after SIGTERM, Ctrl-C.")
-    ] = 30,
+    policy: options.Policy = None,
+    workers: options.Workers = 0,
+    unit_clips: options.UnitClips = 256,
+    max_failure_rate: options.MaxFailureRate = 0.05,
+    ray_address: options.RayAddress = "local",
+    drain_seconds: options.DrainSeconds = 30,
 ) -> None:
     """Try what has failed in CATALOG again, whatever the reason and however often it was tried.
 
@@ -44,12 +42,12 @@ def retry(
     opened = Catalog.open(catalog)
     funnel = funnel_of(opened, policy)
     wanted = _wanted(funnel, frozenset(stage or ()), frozenset(code or ()))
-    options = RunOptions(workers, unit_clips, max_failure_rate, ray_address, drain_s=drain_seconds)
+    settings = RunOptions(workers, unit_clips, max_failure_rate, ray_address, drain_s=drain_seconds)
     before = quarantined(opened, funnel, wanted)
     if not before:
         console.line("nothing to retry: no such failures")
         return
-    summary = execute(opened, funnel, options, retry=wanted)
+    summary = execute(opened, funnel, settings, retry=wanted)
     console.line(f"{before} failures tried again: {before - quarantined(opened, funnel, wanted)} came back")
     end_with_budget(summary, max_failure_rate)
 

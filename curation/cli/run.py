@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 from curation.cli.accept import GATE_EXIT
 
 if TYPE_CHECKING:
@@ -21,13 +21,11 @@ def run(
     policy: Annotated[str, typer.Option(help="YAML file, or a shipped policy: lite, reference, measure_all.")] = "lite",
     profile: Annotated[str | None, typer.Option(help="Models to use (lite, reference); default: the policy's.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Name for the dataset column; default: the pool's name.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = as many as the cluster holds.")] = 0,
-    unit_clips: Annotated[int, typer.Option(min=1, help="Clips per unit of work.")] = 256,
-    max_failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit 3 above this share of failures.")] = 0.05,
-    ray_address: Annotated[str, typer.Option(help="Ray cluster to use; 'local' starts Ray here.")] = "local",
-    drain_seconds: Annotated[
-        float, typer.Option(min=0, help="Time to finish clips in hand after SIGTERM, Ctrl-C.")
-    ] = 30,
+    workers: options.Workers = 0,
+    unit_clips: options.UnitClips = 256,
+    max_failure_rate: options.MaxFailureRate = 0.05,
+    ray_address: options.RayAddress = "local",
+    drain_seconds: options.DrainSeconds = 30,
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit 4 unless every stage that decides has passed its gate (funnel accept).")
     ] = False,
@@ -47,8 +45,8 @@ def run(
     funnel = resolve(load_policy(policy, profile))  # type: ignore[arg-type]
     listed = list_pool(pool, dataset)  # a wrong pool is said before a catalog folder is made
     opened = Catalog.open_or_create(catalog)
-    options = RunOptions(workers, unit_clips, max_failure_rate, ray_address, drain_s=drain_seconds)
-    summary = execute(opened, funnel, options, pool=listed)
+    settings = RunOptions(workers, unit_clips, max_failure_rate, ray_address, drain_s=drain_seconds)
+    summary = execute(opened, funnel, settings, pool=listed)
     if not summary.worked:
         console.line("Nothing to do: everything in this pool is measured already. The verdicts:\n")
     show_status(opened, funnel)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 if TYPE_CHECKING:
     from curation.history import PhaseRecord, RunRecord, StageRecord
 
 
 def runs(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     run_id: Annotated[str | None, typer.Argument(help="One run: its id, or an unambiguous beginning of it.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many runs are listed, newest first.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """The runs on a catalog, newest first; or one run by phase and stage."""
     from catalogs.catalog import Catalog

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 if TYPE_CHECKING:
     from curation.annotation.records import Lot
@@ -25,7 +25,7 @@ class Mode(str, enum.Enum):
 
 
 def sample(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     stage: Annotated[str, typer.Option(help="The stage to be judged.")],
     n: Annotated[int | None, typer.Option("--n", help="How many clips (in mode pair: pairs).")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="As many clips as the proof takes, instead of --n.")] = False,
@@ -46,7 +46,7 @@ def sample(
     name: Annotated[str | None, typer.Option(help="Name of the lot; default: STAGE-kept-1 and so on.")] = None,
     mode: Annotated[Mode, typer.Option(help="good/bad, or a user study: scale 0-2, pair.")] = Mode.verdict,
     overlap: Annotated[int, typer.Option(help="Annotators per clip, for their agreement.")] = 1,
-    policy: Annotated[str | None, typer.Option(help="Decide by this policy; default: that of the last run.")] = None,
+    policy: options.Policy = None,
 ) -> None:
     """Draw a reproducible sample of what a stage kept (or, with --dropped, dropped) and store it as a lot."""
     from catalogs.catalog import Catalog

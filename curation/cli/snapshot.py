@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 from curation.cli.accept import GATE_EXIT
 
 
 def snapshot(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     name: Annotated[str, typer.Option(help="Name of the snapshot.")],
     where: Annotated[str | None, typer.Option(help="Only rows that fit: SQL over the columns of `curated`.")] = None,
     require_gates: Annotated[
         bool, typer.Option("--require-gates", help="Refuse (exit 4) unless every deciding stage has passed its gate.")
     ] = False,
-    policy: Annotated[str | None, typer.Option(help="Decide by this policy; default: that of the last run.")] = None,
+    policy: options.Policy = None,
 ) -> None:
     """Freeze the kept clips wide, in Parquet, with the policy, fingerprints and gates that decided them."""
     from catalogs.catalog import Catalog
@@ -39,5 +39,9 @@ def snapshot(
     pending = sum(count["pending"] for count in frozen.funnel)
     if pending:
         console.line(f"{pending} clips are not measured to the end, and not in it")
+    for stage, gate in frozen.gates.items():
+        if gate["outcome"] == "pass" and gate["stale"] is None:
+            limit = f"{gate['max_bad_rate']:.1%} at {gate['confidence']:.0%} confidence"
+            console.line(f"gate of {stage}: at most {gate['upper']:.2%} bad cases, where {limit} was the limit")
     for line in frozen.missing_gates:
         console.line(f"without a gate: {line}")

@@ -9,7 +9,7 @@ import typer
 
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
-from curation.cli import console
+from curation.cli import console, options
 from curation.cli.guard import guarded
 from curation.cli.job import end_with_budget, execute
 from curation.policy import load_policy
@@ -25,18 +25,18 @@ def stage_main(stage: str) -> None:
         policy: Annotated[str, typer.Option(help="YAML file or shipped policy.")] = "lite",
         profile: Annotated[str | None, typer.Option(help="lite or reference; default: the policy's.")] = None,
         stages: Annotated[str, typer.Option(help="Comma-separated stages to fuse into this job.")] = stage,
-        workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = as many as the cluster holds.")] = 0,
-        unit_clips: Annotated[int, typer.Option(min=1, help="Clips per unit of work.")] = 256,
-        max_failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit 3 above this share.")] = 0.05,
+        workers: options.Workers = 0,
+        unit_clips: options.UnitClips = 256,
+        max_failure_rate: options.MaxFailureRate = 0.05,
         ray_address: Annotated[str, typer.Option(help="Cluster; default: the one of this Ray job, else local.")] = "",
-        drain_seconds: Annotated[float, typer.Option(min=0, help="Time to finish clips in hand after SIGTERM.")] = 30,
+        drain_seconds: options.DrainSeconds = 30,
     ) -> None:
         funnel = resolve(load_policy(policy, profile))  # type: ignore[arg-type]
         only = _named_stages(stages, funnel)
-        options = RunOptions(
+        settings = RunOptions(
             workers, unit_clips, max_failure_rate, ray_address or _job_address(), drain_s=drain_seconds
         )
-        summary = execute(Catalog.open(catalog), funnel, options, only=only)
+        summary = execute(Catalog.open(catalog), funnel, settings, only=only)
         done = "nothing was owed" if not summary.worked else f"{summary.status} in {summary.seconds:.0f} s"
         console.line(f"run {summary.run_id}: {done}")
         end_with_budget(summary, max_failure_rate)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from curation.cli import console
+from curation.cli import console, options
 
 if TYPE_CHECKING:
     from catalogs.catalog import Catalog
     from curation.resolve import FunnelPlan
+    from curation.verdicts import StageCount
 
 
 def status(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
-    policy: Annotated[str | None, typer.Option(help="Decide by this policy; default: that of the last run.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    catalog: options.Catalog,
+    policy: options.Policy = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Clips and hours into and out of every stage, drops by rule, failures by code."""
     from catalogs.catalog import Catalog
@@ -64,7 +63,7 @@ def show_status(catalog: Catalog, funnel: FunnelPlan, *, as_json: bool = False) 
         console.line("\nfailures: " + ", ".join(f"{stage} {code} {n}" for stage, code, n in failures))
 
 
-def _what_went(count) -> str:  # noqa: ANN001: StageCount, imported lazily with the rest
+def _what_went(count: StageCount) -> str:
     notes = [f"{rule} {n}" for rule, n in count.dropped.items()]
     notes += [f"failed {count.failed}"] if count.failed else []
     notes += [f"pending {count.pending}"] if count.pending else []

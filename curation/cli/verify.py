@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curation.cli import console
+from curation.cli import console, options
 
 if TYPE_CHECKING:
     from catalogs.verify import Verification
@@ -15,9 +15,9 @@ BROKEN = 2  #: exit code when something does not hold
 
 
 def verify(
-    catalog: Annotated[str, typer.Argument(help="Folder or URL of the catalog.")],
+    catalog: options.Catalog,
     hashes: Annotated[bool, typer.Option("--hashes", help="Also read the sources and compare their bytes.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Read every file; one line per problem and exit code 2 if there is any."""
     from catalogs import verify as verification

@@ -22,6 +22,7 @@ def test_every_verdict_of_the_demo_matches_its_truth(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "18 of 18 verdicts match the truth" in done.stdout
     assert "XX" not in done.stdout
+    assert f"funnel sample {tmp_path / 'catalog'} --stage face_count --n 20" in done.stdout
 
 
 def test_a_wrong_verdict_is_seen() -> None:

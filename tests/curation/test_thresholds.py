@@ -22,6 +22,10 @@ from curation.thresholds import comparisons
         ("language = 'en'", []),
         ("x not between 1 and 2", []),
         ("x >= y", []),
+        ("day >= DATE '2020-01-01'", []),
+        ("x >= [1]", []),
+        ("x < 'infinity'::DOUBLE", []),
+        ("x >= 2.5::DECIMAL(3, 1) and y", ["x >= 2.5"]),
         ("confidence >= CASE method WHEN 'a' THEN 0.2 ELSE 0.3 END", []),
     ],
 )

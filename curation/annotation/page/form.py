@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from catalogs.errors import UserError
-from curation.annotation.questions import AXES, check_reasons
-from curation.annotation.records import Answer, Lot, Mode, Verdict, check_name
+from curation.annotation.questions import AXES, LEVELS, check_reasons
+from curation.annotation.records import MAX_NOTE, Answer, Lot, Mode, Verdict, check_name, whole_text
 
-MAX_NOTE = 2000  #: characters
 _KEYS = frozenset({"annotator", "number", "verdict", "reasons", "scores", "note", "seconds"})
-_LEVELS: Mapping[Mode, tuple[int, ...]] = {"verdict": (), "scale": (0, 1, 2), "pair": (-1, 0, 1)}
 _LONGEST_S = 86_400.0
 
 
@@ -53,8 +51,7 @@ def _text(document: Mapping[str, Any], key: str, longest: int) -> str:
     value = document.get(key, "")
     if not isinstance(value, str) or len(value) > longest:
         raise UserError(f"{key} must be text of at most {longest} characters")
-    # A browser's text may be cut in the middle of a character; that is no reason to lose an answer.
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole_text(value)
 
 
 def _reasons(given: Any, lot: Lot) -> tuple[str, ...]:
@@ -66,7 +63,7 @@ def _reasons(given: Any, lot: Lot) -> tuple[str, ...]:
 def _scores(given: Any, mode: Mode) -> dict[str, int]:
     if given == {}:
         return {}
-    axes, levels = {axis.key for axis in AXES}, _LEVELS[mode]
+    axes, levels = {axis.key for axis in AXES}, LEVELS[mode]
     whole = isinstance(given, dict) and set(given) == axes
     if not whole or any(type(score) is not int or score not in levels for score in given.values()):
         wanted = f"each of {', '.join(sorted(axes))} from {levels[0]} to {levels[-1]}" if levels else "left out"

@@ -10,13 +10,13 @@ import duckdb
 import pyarrow as pa
 
 from catalogs.errors import UserError
-from catalogs.schema import meaning_of
+from catalogs.schema import meaning_of, measurement_schema
 from curation.annotation.records import PLACE, Lot, measured
 from curation.policy import StagePolicy, parse_policy, rule_columns
 from stages.listing import STAGES
 
-#: Columns of a clip itself that are no scores. The page says where it lies without naming a folder.
-_PLACE = frozenset({*PLACE, "start_pts", "end_pts", "time_base"})
+#: Columns that are no scores: where a clip lies (the page says so without naming a folder), what became of the row.
+_NO_SCORES = frozenset({*PLACE, "start_pts", "end_pts", "time_base", *measurement_schema(pa.schema([])).names})
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def scores_of(lot: Lot, items: pa.Table) -> Scores:
     policy = _stage_policy(lot)
     deciding = {name for rule in policy.rules for name in rule.columns} if policy else set()
     fields = {field.name: field for field in rule_columns(STAGES[lot.stage])} if lot.stage in STAGES else {}
-    shown = [{name: value for name, value in row.items() if name not in _PLACE} for row in rows]
+    shown = [{name: value for name, value in row.items() if name not in _NO_SCORES} for row in rows]
     columns = [
         tuple(_score(name, value, fields.get(name), name in deciding) for name, value in r.items()) for r in shown
     ]

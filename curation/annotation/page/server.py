@@ -43,17 +43,17 @@ from catalogs.media import ClipSpan
 from curation.annotation.page.boxes import KINDS, BoxFinder
 from curation.annotation.page.cache import ClipCache, Written
 from curation.annotation.page.desk import Desk
-from curation.annotation.page.form import MAX_NOTE, read_answer
+from curation.annotation.page.form import read_answer
 from curation.annotation.page.guard import Guard
 from curation.annotation.page.media import Stopped
 from curation.annotation.page.places import Places, without_folder
 from curation.annotation.page.scores import Scores
 from curation.annotation.questions import AXES, question
-from curation.annotation.records import check_name
+from curation.annotation.records import MAX_NOTE, check_name
 
 T = TypeVar("T")
 STATIC = Path(__file__).parent / "static"
-MAX_BODY = 16 << 10  #: bytes of an answer
+MAX_BODY = 64 << 10  #: bytes of an answer; its note alone may take four per character
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OWN = ("number", "verdict", "reasons", "scores", "note", "seconds", "answered_at")
 _NEXT = 8  # so many items to come are named: the page asks for their clips ahead

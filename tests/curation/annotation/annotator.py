@@ -99,6 +99,16 @@ class Annotator:
             "return (data.reduce((sum, v) => sum + v, 0) / 64 - 255) / 3;"
         )
 
+    def is_drawn(self, canvas: str) -> bool:
+        """Whether anything is to be seen on the canvas with this selector."""
+        return self.run(
+            f"const seen = document.querySelector('{canvas}'); if (!seen.width || !seen.height) return false;"
+            "const copy = document.createElement('canvas'); [copy.width, copy.height] = [seen.width, seen.height];"
+            "const pen = copy.getContext('2d'); pen.drawImage(seen, 0, 0);"
+            "const data = pen.getImageData(0, 0, copy.width, copy.height).data;"
+            "return data.some((value, i) => i % 4 === 3 && value > 0);"
+        )
+
     def complaints(self) -> list[str]:
         """Errors in the console."""
         return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] != "INFO"]

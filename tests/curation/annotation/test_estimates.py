@@ -125,6 +125,8 @@ def test_nothing_judged_says_nothing() -> None:
 
 
 def test_how_many_more() -> None:
-    assert sample_size_for(0.0, 0.05, 0.95) == 59
-    assert sample_size_for(0.01, 0.05, 0.95) == 93
-    assert sample_size_for(0.05, 0.05, 0.95) is None
+    assert sample_size_for(0.0, 0.05, 0.95, 1_000_000) == 59
+    assert sample_size_for(0.01, 0.05, 0.95, 1_000_000) == 93
+    assert sample_size_for(0.05, 0.05, 0.95, 1_000_000) is None
+    assert sample_size_for(0.01, 0.05, 0.95, 80) == 80  # nothing smaller does: all there are
+    assert sample_size_for(0.05, 0.05, 0.95, 500) == 500

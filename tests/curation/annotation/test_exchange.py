@@ -117,7 +117,7 @@ def test_label_studio_goes_out(catalog: Catalog) -> None:
     verdicts, reasons = view.findall("Choices")
     assert [choice.get("value") for choice in verdicts] == ["good", "bad", "unsure"]
     assert "noise" in [choice.get("value") for choice in reasons]
-    for template in ("{measured}", "{", "{0}"):
+    for template in ("{measured}", "{", "{0}", "{path.parent}", "{number[0]}"):
         with pytest.raises(UserError, match="media URL"):
             exchange.label_studio_tasks(lot, items, template)
 
@@ -133,6 +133,12 @@ def test_label_studio_comes_back(catalog: Catalog) -> None:
     assert exchange.store_answers(catalog, lot, answers) == 5
 
 
+def test_half_a_character_does_not_cost_the_answer(catalog: Catalog) -> None:
+    lot, items = drawn(catalog)
+    (answer, *_) = exchange.read_label_studio(lot, items, json.dumps(exported(lot, items)).replace("hums", "\\ud83d"))
+    assert answer.note == "\ufffd\na lot"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -140,6 +146,7 @@ def test_label_studio_comes_back(catalog: Catalog) -> None:
         ({"number": "1"}, "task 0: no item '1'"),
         ({"clip_id": "c0"}, "task 0: item 1 is clip"),
         ({"lot": "other"}, "task 0: it belongs to lot 'other'"),
+        ({"number": True}, "task 0: no item True"),
     ],
 )
 def test_tasks_that_are_not_of_this_lot(catalog: Catalog, changes: dict, message: str) -> None:
@@ -160,22 +167,24 @@ def test_files_that_are_not_of_label_studio(catalog: Catalog, text: str) -> None
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1,CLIP,ann,perfect,,", "line 2: verdict must be one of good, bad, unsure, got 'perfect'"),
-        ("1,CLIP,ann,,,", "line 2: verdict must be"),
-        ("1,CLIP,ann,bad,ugly,", "line 2: unknown reason 'ugly'"),
-        ("1,CLIP,../ann,bad,,", "line 2: annotator '../ann'"),
-        ("0,CLIP,ann,bad,,", "line 2: no item 0"),
-        ("x,CLIP,ann,bad,,", "line 2: invalid literal"),
-        ("2,CLIP,ann,bad,,", "line 2: item 2 is clip"),
+        ("1,CLIP,ann,perfect,,,", "line 2: verdict must be one of good, bad, unsure, got 'perfect'"),
+        ("1,CLIP,ann,,,,", "line 2: verdict must be"),
+        ("1,CLIP,ann,bad,ugly,,", "line 2: unknown reason 'ugly'"),
+        ("1,CLIP,../ann,bad,,,", "line 2: annotator '../ann'"),
+        ("0,CLIP,ann,bad,,,", "line 2: no item 0"),
+        ("x,CLIP,ann,bad,,,", "line 2: invalid literal"),
+        ("2,CLIP,ann,bad,,,", "line 2: item 2 is clip"),
+        ("1,CLIP,ann,bad,,,nan", "line 2: seconds must be a number, got nan"),
+        ("1,CLIP,ann,bad,,,inf", "line 2: seconds must be a number, got inf"),
         ("1,CLIP,ann,bad", "line 2: more or fewer cells than columns"),
         ("1,CLIP,ann,bad,,,,", "line 2: more or fewer cells than columns"),
-        (f"1,CLIP,ann,bad,,{'x' * 10_001}", "line 2: a note of 10001 characters"),
+        (f"1,CLIP,ann,bad,,{'x' * 10_001},", "line 2: a note of 10001 characters"),
         ('1,CLIP,ann,bad,,"x', "not CSV: unexpected end of data"),
     ],
 )
 def test_lines_that_are_wrong_store_nothing(catalog: Catalog, line: str, message: str) -> None:
     lot, items = drawn(catalog)
-    text = "number,clip_id,annotator,verdict,reasons,note\n" + line.replace("CLIP", items["clip_id"][0].as_py())
+    text = "number,clip_id,annotator,verdict,reasons,note,seconds\n" + line.replace("CLIP", items["clip_id"][0].as_py())
     with pytest.raises(UserError) as said:
         exchange.read_answers_csv(lot, items, text)
     assert message in str(said.value)

@@ -56,6 +56,12 @@ def test_a_lot_that_proves_nothing_says_what_would(catalog: Catalog) -> None:
     assert "a new lot of 153" in outcome_line(gate)
 
 
+def test_where_no_sample_proves_it_all_there_are_do(catalog: Catalog) -> None:
+    gate = accepted(catalog, 3)  # 5 %, which is just allowed
+    assert (gate.outcome, gate.more) == ("need_more", 1000)
+    assert "a new lot of 1000 would prove" in outcome_line(gate)
+
+
 def test_unsure_counts_as_bad(catalog: Catalog) -> None:
     gate = accepted(catalog, 0, unsure=4)
     assert (gate.outcome, gate.bad, gate.unsure) == ("fail", 0, 4)

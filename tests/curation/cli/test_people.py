@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from catalogs.catalog import Catalog
-from curation.annotation.records import read_lot
+from curation.annotation.records import Answer, give, read_lot
 from curation.cli.main import main
 from tests.curation.annotation.hand_written import POLICY, answer, answer_all, funnel, write_catalog, write_run
 
@@ -59,6 +60,8 @@ def test_from_sample_to_snapshot(catalog: Catalog, capsys: pytest.CaptureFixture
         said(capsys, 0, "accept", url, f"{stage}-kept-1")
     text = said(capsys, 0, "snapshot", url, "--name", "v1", "--require-gates", "--where", "dnsmos_ovrl >= 3")
     assert text.startswith("snapshot v1: 250 clips")
+    gate = r"^gate of \w+: at most [45]\.\d\d% bad cases, where 5\.0% at 95% confidence was the limit$"
+    assert len(re.findall(gate, text, re.MULTILINE)) == 3
     assert "there is a snapshot 'v1' already" in said(capsys, 2, "snapshot", url, "--name", "v1")
 
 
@@ -89,6 +92,7 @@ def test_false_drops(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> No
     rate = found["false_drop_rate"]
     assert rate["lower"] < rate["estimate"] < rate["upper"]
     assert (found["judged"], found["n"], found["population"]) == (50, 50, 250)
+    assert "confidence must be at least 0.5" in said(capsys, 2, "accept", url, "gone", "--confidence", "2")
 
 
 def test_a_plan_is_explained(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +110,7 @@ def test_a_small_population_is_judged_whole(catalog: Catalog, capsys: pytest.Cap
     [
         (["--stage", "sink", "--n", "9"], "has no stage 'sink'"),
         (["--stage", "face_count"], "one of them"),
+        (["--stage", "face_count", "--n", "1000000"], "nobody judges more than 20000 clips"),
         (["--stage", "face_count", "--plan", "--max-bad-rate", "2"], "the largest bad rate must lie between 0 and 1"),
         (["--stage", "face_count", "--plan", "--acceptable-rate", "0.1"], "must be smaller than the largest bad rate"),
     ],
@@ -169,6 +174,16 @@ def test_labels_go_out_and_come_in(catalog: Catalog, tmp_path: Path, capsys: pyt
     assert "answers.csv: line 2: verdict must be one of" in said(capsys, 2, "labels", "import", url, "a", str(answers))
     assert "cannot be read" in said(capsys, 2, "labels", "import", url, "a", str(tmp_path / "none.csv"))
     assert said(capsys, 0, "labels", "export", url, "a").startswith("number,clip_id,stratum,weight,")
+    assert "goes with --format label-studio" in said(capsys, 2, "labels", "export", url, "a", *words[-2:])
+
+
+def test_a_note_comes_back_as_it_was(catalog: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url, answers = catalog.store.url, tmp_path / "answers.csv"
+    said(capsys, 0, "sample", url, "--stage", "face_count", "--n", "1", "--name", "a")
+    clip = read_lot(catalog, "a")[1]["clip_id"][0].as_py()
+    give(catalog, Answer("a", 1, clip, "ann", "bad", note="a\ttab,\r\n[red]two[/red] lines\n"))
+    answers.write_bytes(said(capsys, 0, "labels", "export", url, "a", "--format", "answers-csv").encode())
+    assert "0 new answers in lot a, 1 were there" in said(capsys, 0, "labels", "import", url, "a", str(answers))
 
 
 def test_lots_of_user_studies_show_mean_scores(

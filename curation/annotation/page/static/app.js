@@ -1,7 +1,7 @@
 // The entry: what the lot is, who judges, and then the page (page.js).
 
 import { get } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, sayTrouble } from "./dom.js";
 import { Page } from "./page.js";
 
 const NAME = "funnel/annotator";
@@ -43,7 +43,4 @@ async function start() {
   new Page(lot, annotator, work).begin();
 }
 
-start().catch((failure) => {
-  byId("trouble").textContent = failure.message;
-  byId("trouble").hidden = false;
-});
+start().catch((failure) => sayTrouble(failure.message));

@@ -14,3 +14,9 @@ export function make(tag, properties = {}, ...children) {
 }
 
 export const key = (text) => make("kbd", {}, text);
+
+// What goes wrong, across the page; empty when all is well again.
+export function sayTrouble(text) {
+  byId("trouble").textContent = text;
+  byId("trouble").hidden = !text;
+}

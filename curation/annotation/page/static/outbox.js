@@ -6,7 +6,8 @@ import { Failure, post } from "./api.js";
 const RETRY_SECONDS = [1, 2, 5, 10, 15];
 
 export class Outbox {
-  // prefix: of the storage keys; says which lot and annotator. told(event): see #tell.
+  // prefix: of the storage keys; says which lot and annotator. told(event): what became of an answer, {kind, waiting}:
+  // sending, saved (with reply), waiting (why, seconds until the next try), refused (answer, why), elsewhere.
   constructor(prefix, told) {
     this.prefix = `${prefix}/`;
     this.told = told;
@@ -14,6 +15,10 @@ export class Outbox {
     this.tries = 0;
     this.sending = false;
     this.timer = 0;
+    // Another tab of this annotator has sent it. Sent once more, it would undo what was said there since.
+    addEventListener("storage", ({ key, newValue }) => {
+      if (newValue === null && this.waiting.delete(key)) this.told({ kind: "elsewhere", waiting: this.waiting.size });
+    });
   }
 
   add(answer) {

@@ -3,7 +3,7 @@
 
 import { Ahead } from "./ahead.js";
 import { Failure, get } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, sayTrouble } from "./dom.js";
 import { sayDone } from "./done.js";
 import { rulesAndScores } from "./facts.js";
 import { makeForm } from "./forms.js";
@@ -187,6 +187,7 @@ export class Page {
       saved: () => (event.waiting ? "saving …" : "saved"),
       waiting: () => `${event.waiting} not saved yet`,
       refused: () => "not accepted",
+      elsewhere: () => (event.waiting ? `${event.waiting} not saved yet` : "saved in another tab"),
     };
     const wasOffline = this.isOffline;
     this.isOffline = event.kind === "waiting" || (this.isOffline && event.kind === "sending");
@@ -195,21 +196,18 @@ export class Page {
     if (event.kind === "saved") {
       this.work = event.reply;
       this.progress.show(this.work);
-      if (!event.waiting) this.#trouble("");
+      if (!event.waiting) sayTrouble("");
       if (wasOffline && !this.active.clip) this.#loadClips(this.visit);
+    } else if (event.kind === "elsewhere") {
+      if (!event.waiting) sayTrouble("");
     } else if (event.kind === "waiting") {
       const kept = event.waiting === 1 ? "One answer is kept" : `${event.waiting} answers are kept`;
-      this.#trouble(`Not saved yet: ${event.why}. ${kept} in this browser and sent again in ${event.seconds} s; ` +
+      sayTrouble(`Not saved yet: ${event.why}. ${kept} in this browser and sent again in ${event.seconds} s; ` +
         "you can go on.");
     } else if (event.kind === "refused") {
       this.answers.delete(event.answer.number);
-      this.#trouble(`The answer to item ${event.answer.number} was not accepted: ${event.why}`);
+      sayTrouble(`The answer to item ${event.answer.number} was not accepted: ${event.why}`);
     }
-  }
-
-  #trouble(text) {
-    byId("trouble").textContent = text;
-    byId("trouble").hidden = !text;
   }
 
   // -- moving

@@ -167,6 +167,73 @@ def test_nothing_is_lost_while_the_storage_refuses_or_the_server_is_gone(
     assert stored(catalog)["anna", 3].reasons == ("sound_late",)
 
 
+def test_what_another_tab_has_sent_is_not_sent_again(
+    tmp_path: Path, closing: ExitStack, sit_down: Callable[[str], Annotator]
+) -> None:
+    catalog, _, _ = draw_lot(tmp_path)
+    server = serve(catalog, closing)
+    anna = sit_down("anna")
+    anna.open(server.address, "anna")
+    anna.is_at(1)
+    anna.run("window.online = window.fetch; window.fetch = () => Promise.reject(new TypeError('offline'))")
+    anna.press("b", Keys.ENTER)
+    anna.until(lambda: "1 not saved yet" in anna.text("saved"))
+    first = anna.browser.current_window_handle
+    anna.browser.switch_to.new_window("tab")
+    anna.open(server.address)
+    anna.until(lambda: stored(catalog))  # what waited in the browser's storage
+    anna.is_at(2)
+    anna.press("k")
+    anna.is_at(1)
+    anna.press("g")
+    anna.until(lambda: stored(catalog)["anna", 1].verdict == "good")
+    anna.browser.switch_to.window(first)
+    anna.until(lambda: anna.text("saved") == "saved in another tab")
+    assert anna.text("trouble") == ""
+    anna.run("window.fetch = window.online")
+    anna.press("b", Keys.ENTER)  # of another item
+    anna.is_saved()
+    assert stored(catalog)["anna", 1].verdict == "good"
+    assert len(all_answers(catalog, "first")) == 3
+
+
+def test_what_helps_to_look(tmp_path: Path, closing: ExitStack, sit_down: Callable[[str], Annotator]) -> None:
+    catalog, _, _ = draw_lot(tmp_path, size=(320, 240))
+    anna = sit_down("anna")
+    anna.open(serve(catalog, closing).address, "anna")
+    anna.is_at(1)
+    anna.until(lambda: anna.is_drawn("#wave canvas"))
+    fetched = "return performance.getEntriesByType('resource').map((entry) => new URL(entry.name).pathname)"
+    anna.until(lambda: "/media/2/first.mp4" in anna.run(fetched))  # the next clip, before it is wanted
+    assert "/media/5/first.mp4" not in anna.run(fetched)
+
+    box = "{kind: 'face', score: 0.9, left: 0.25, top: 0.25, width: 0.5, height: 0.5}"
+    anna.run(
+        f"const overlay = {{times_s: [0], boxes: [[{box}]]}}; const ask = window.fetch;"
+        "window.fetch = async (path, how) => path.endsWith('/boxes') ? Response.json(overlay) : ask(path, how)"
+    )
+    assert not anna.is_drawn(".overlay")
+    anna.press("o")
+    anna.until(lambda: anna.is_drawn(".overlay"))
+    anna.press("o")
+    anna.until(lambda: not anna.is_drawn(".overlay"))
+
+    anna.press("s")
+    anna.until(lambda: anna.text("scores") == "")
+    anna.press("s")
+    assert "sync_confidence" in anna.text("scores")
+    anna.press("l")
+    anna.until(lambda: anna.run("return !video.loop") and "loop" not in anna.text("transport"))
+    anna.press("?")
+    assert "boxes around faces" in anna.text("keys")
+    anna.press(Keys.ESCAPE, "g")
+    anna.is_at(2)
+    anna.press("k", "n")
+    anna.press("a second thought", Keys.ENTER)  # for an item that is judged: saved at once
+    anna.until(lambda: stored(catalog)["anna", 1].note == "a second thought")
+    assert complaints(anna) == []
+
+
 @pytest.mark.parametrize(("mode", "keys", "scores"), [("scale", "20", (2, 0)), ("pair", "13", (-1, 1))])
 def test_user_studies_score_each_axis_in_turn(
     mode: Any,

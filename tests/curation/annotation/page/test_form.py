@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from catalogs.errors import UserError
-from curation.annotation.page.form import MAX_NOTE, read_answer
-from curation.annotation.records import Lot, Mode, Side
+from curation.annotation.page.form import read_answer
+from curation.annotation.records import MAX_NOTE, Lot, Mode, Side
 from tests.curation.annotation.page.drawn_lot import draw_lot
 
 CLIPS = {1: "c1", 2: "c2"}

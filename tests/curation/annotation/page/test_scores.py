@@ -40,3 +40,10 @@ def test_columns_carry_unit_and_meaning(tmp_path: Path) -> None:
     assert by_name["sync_offset_frames"].meaning
     assert by_name["sync_offset_frames"].unit
     assert not by_name["sync_method"].decides
+
+
+def test_what_became_of_a_row_is_no_score(tmp_path: Path) -> None:
+    _, lot, items = draw_lot(tmp_path)
+    row = '{"clip_id": "c1", "sync_confidence": 4.0, "status": "ok", "status_detail": null}'
+    as_stored = items.set_column(items.column_names.index("measured"), "measured", pa.array([row] * CLIPS))
+    assert [score.name for score in scores_of(lot, as_stored).columns[1]] == ["sync_confidence"]

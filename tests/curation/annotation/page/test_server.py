@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from catalogs.store import Store
-from curation.annotation.records import all_answers
+from curation.annotation.records import MAX_NOTE, all_answers
 from tests.curation.annotation.page.conftest import POSTING, Open, give
 from tests.curation.annotation.page.drawn_lot import CLIPS, NASTY, level
 
@@ -124,6 +124,11 @@ def test_an_answer_is_on_disk_once_it_is_confirmed(open_page: Open) -> None:
     assert (stored.annotator, stored.seconds, stored.clip_id) == ("anna", 3.5, client.desk.items[2]["clip_id"])  # type: ignore[attr-defined]
     assert reply.json()["saved"]["answered_at"] == stored.answered_at
     assert reply.json()["done"] == 1
+
+
+def test_the_longest_note_is_taken_in_any_script(open_page: Open) -> None:
+    client = open_page()
+    assert give(client, 1, verdict="good", note="\U0001f3ac" * MAX_NOTE).status_code == 201
 
 
 @pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EROFS, 503)])

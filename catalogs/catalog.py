@@ -32,7 +32,7 @@ from catalogs.errors import UserError
 from catalogs.filesystems import first_contact
 from catalogs.ids import ids_digest
 from catalogs.layout import Shard, live_clips
-from catalogs.store import Store
+from catalogs.store import Store, read_together
 
 
 @dataclass(frozen=True)
@@ -83,23 +83,24 @@ class Catalog:
     def _open_or_create(cls, store: Store) -> Catalog:
         if store.is_local and store.fs.isfile(store.root):
             raise UserError(f"{store.url} is a file, not a catalog folder")
-        if not store.exists("catalog.json"):
-            if not store.is_empty():
-                raise UserError(
-                    f"{store.url} is not empty and not a catalog (no catalog.json); name an empty or new folder"
-                )
+        if store.exists("catalog.json"):
+            catalog = cls.open(store.url)
             store.check_writable()
-            store.write_json(
-                "catalog.json",
-                {
-                    "format_version": schema.FORMAT_VERSION,
-                    "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    "tool_version": version("portrait-funnel"),
-                },
+            return catalog
+        if not store.is_empty():
+            raise UserError(
+                f"{store.url} is not empty and not a catalog (no catalog.json); name an empty or new folder"
             )
-        catalog = cls.open(store.url)
-        catalog.store.check_writable()
-        return catalog
+        store.check_writable()
+        store.write_json(
+            "catalog.json",
+            {
+                "format_version": schema.FORMAT_VERSION,
+                "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "tool_version": version("portrait-funnel"),
+            },
+        )
+        return cls(store)
 
     def mark_compacted(self) -> None:
         """Raise the format version, so that releases that do not know wide files refuse the catalog."""
@@ -177,10 +178,12 @@ class Catalog:
 
     def cut_sources(self, split: str) -> set[str]:
         """Sources that scene_split has cut under this fingerprint: they have clips."""
-        cut: set[str] = set()
-        for name in live_clips(self.store, split):
-            cut.update(pc.unique(self.store.read_table(name, ["source_id"])["source_id"]).to_pylist())
-        return cut
+        found = read_together(self.sources_in, live_clips(self.store, split))
+        return {source for sources in found for source in sources.to_pylist()}
+
+    def sources_in(self, part: str) -> pa.Array:
+        """Ids of the sources that a clips part or wide file holds clips of."""
+        return pc.unique(self.store.read_table(part, ["source_id"])["source_id"])
 
     # -- tables of sources: merged by compaction, part by part
 

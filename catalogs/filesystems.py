@@ -58,8 +58,16 @@ def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
 
 def is_object_store(filesystem: AbstractFileSystem) -> bool:
     """Whether an object appears there only when its last byte has arrived, so that the put itself is the commit."""
-    protocols = (filesystem.protocol,) if isinstance(filesystem.protocol, str) else filesystem.protocol
-    return not _OBJECT_STORES.isdisjoint(protocols)
+    return not _OBJECT_STORES.isdisjoint(_protocols(filesystem))
+
+
+def is_s3(filesystem: AbstractFileSystem) -> bool:
+    """Whether it speaks S3's protocol, to whomever."""
+    return not set(_S3).isdisjoint(_protocols(filesystem))
+
+
+def _protocols(filesystem: AbstractFileSystem) -> tuple[str, ...]:
+    return (filesystem.protocol,) if isinstance(filesystem.protocol, str) else tuple(filesystem.protocol)
 
 
 def open_ranged(url: str) -> BinaryIO:

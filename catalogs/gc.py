@@ -1,7 +1,8 @@
 """Garbage: files that no reader of a catalog can see, found by age and removed.
 
-What a manifest has replaced, files of compactions that died or came second, and half-written files. Age counts from
-the moment they became invisible, so that whoever listed the catalog before can go on reading.
+What a manifest has replaced, files of compactions that died or came second, half-written files, and on S3 uploads that
+were never completed. Age counts from the moment they became invisible, so that whoever listed the catalog before can go
+on reading.
 
 Manifests go last: one is needed until everything that it hides has gone, and until no void manifest that it beats is
 left. That is judged by what was listed, so the order in which garbage is removed does not matter, and a catalog may
@@ -10,6 +11,7 @@ need two rounds until it is clean.
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,17 +20,21 @@ from datetime import datetime, timedelta, timezone
 from catalogs.catalog import Catalog
 from catalogs.layout import Layout, splits
 from catalogs.manifests import Manifest
-from catalogs.storage_errors import as_storage_error
+from catalogs.storage_errors import StorageError, as_storage_error
 from catalogs.store import Store
+from catalogs.uploads import Upload, abort_uploads, find_uploads
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """One file that may go; ``why`` for people."""
+    """One file that may go; ``why`` for people. ``upload`` is set where it has never become a file."""
 
     name: str
     size_bytes: int
     why: str
+    upload: Upload | None = None
 
 
 def find_garbage(catalog: Catalog, older_than: timedelta) -> list[Garbage]:
@@ -41,7 +47,8 @@ def find_garbage(catalog: Catalog, older_than: timedelta) -> list[Garbage]:
 
 def remove_garbage(catalog: Catalog, garbage: list[Garbage]) -> None:
     """Remove it; some of it may have gone already."""
-    catalog.store.remove_many(one.name for one in garbage)
+    catalog.store.remove_many(one.name for one in garbage if one.upload is None)
+    abort_uploads(catalog.store, [one.upload for one in garbage if one.upload is not None])
 
 
 class _Search:
@@ -68,6 +75,7 @@ class _Search:
                 yield from self._old(name, "of a compaction that did not end")
         for name in sorted(self._hidden):
             yield from self._old(name, "half-written")
+        yield from self._uploads()
 
     def _replaced_by(self, manifest: Manifest, layout: Layout) -> Iterator[Garbage]:
         here = [name for name in manifest.replaced() if name in self._present]
@@ -97,6 +105,15 @@ class _Search:
                     yield self._garbage(name, f"replaced by {merged.file}")
             if not here and merged.file not in self._present and self._is_old(merged.manifest):
                 yield self._garbage(merged.manifest, "all that it speaks of has gone")
+
+    def _uploads(self) -> Iterator[Garbage]:
+        try:
+            uploads = find_uploads(self._store, self._before)
+        except StorageError as error:  # a permission that nothing else needs; some stores do not know the request
+            log.warning("%s; they are left alone", error)
+            return
+        for upload in uploads:
+            yield Garbage(upload.name, upload.size_bytes, "an upload that was never completed", upload)
 
     def _old(self, name: str, why: str) -> Iterator[Garbage]:
         if self._is_old(name):

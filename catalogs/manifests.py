@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from catalogs.store import Store
+from catalogs.store import Store, read_together
 
 MANIFESTS = "compactions/wide"
-_READERS = 16  # small files are read so many at once: on an object store each costs a round trip
 
 
 @dataclass(frozen=True)
@@ -79,5 +77,4 @@ def read_manifests(store: Store, split: str) -> tuple[list[Manifest], list[Manif
 def manifests_since(store: Store, split: str, known: Set[str]) -> list[Manifest]:
     """Manifests of one split whose names are not known yet, in order, valid and void."""
     names = [name for name in store.find_prefix(f"{MANIFESTS}/part-{split}-", ".json") if name not in known]
-    with ThreadPoolExecutor(_READERS) as readers:
-        return list(readers.map(lambda name: Manifest.read(store, name), names))
+    return read_together(lambda name: Manifest.read(store, name), names)

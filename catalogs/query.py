@@ -6,6 +6,7 @@ The connection can reach nothing but these views: external access is off.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Iterable
@@ -15,11 +16,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
+from pyarrow.fs import LocalFileSystem
 
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
+from catalogs.remote_parts import RemoteParts
+from catalogs.storage_errors import StorageError
 from catalogs.store import Store
 
 _MEMORY_SHARE, _MEMORY_CAP = 0.4, 4 << 30  # of the machine's; what does not fit goes to the temporary folder
@@ -43,11 +46,15 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 def parts_dataset(store: Store, names: Iterable[str], wanted: pa.Schema) -> ds.Dataset | pa.Table:
     """Parquet parts as one dataset with an explicit schema (older parts may lack newer columns)."""
-    paths = [store.path(name) for name in names]
-    if not paths:
+    names = list(names)
+    if not names:
         return wanted.empty_table()
-    filesystem = LocalFileSystem() if store.is_local else PyFileSystem(FSSpecHandler(store.fs))
-    return ds.FileSystemDataset.from_paths(paths, schema=wanted, format=ds.ParquetFileFormat(), filesystem=filesystem)
+    if not store.is_local:
+        return RemoteParts(store, names, wanted)
+    paths = [store.path(name) for name in names]
+    return ds.FileSystemDataset.from_paths(
+        paths, schema=wanted, format=ds.ParquetFileFormat(), filesystem=LocalFileSystem()
+    )
 
 
 def register_sources(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
@@ -66,13 +73,26 @@ def first_row(result: duckdb.DuckDBPyConnection) -> tuple[Any, ...] | None:
     return next(iter(result.fetchall()), None)
 
 
+def storage_error_of(error: duckdb.Error) -> StorageError | None:
+    """The storage's trouble behind an error of DuckDB, which keeps only the words of it; None if that was not it."""
+    said = re.search(r"\bIOError: (.+)", str(error))
+    return StorageError(said[1].partition(". Detail: Python exception")[0]) if said else None
+
+
 def run_query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    """Run one SELECT of the user's. Raises UserError with DuckDB's own first lines."""
+    """Run one SELECT of the user's.
+
+    Raises:
+        UserError: with DuckDB's own first lines.
+        StorageError: the storage refused while it was being read.
+    """
     try:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise UserError("a query is one SELECT statement")
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
+        if trouble := storage_error_of(error):
+            raise trouble from error
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise UserError(f"query failed: {' '.join(lines[:2])}") from error

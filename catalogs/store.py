@@ -7,11 +7,12 @@ import json
 import os
 import posixpath
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,8 +22,11 @@ from catalogs.errors import UserError
 from catalogs.filesystems import is_object_store, open_filesystem
 from catalogs.storage_errors import as_storage_error, describe
 
+T = TypeVar("T")
+
 _ROW_GROUP = 10_000  # suits readers that stream; compaction may choose more
 _REMOVED_AT_ONCE = 1000  # S3 takes that many names in one request
+_READERS = 16  # small files are read so many at once: on an object store each costs a round trip
 
 _TIME_KEYS = ("LastModified", "mtime", "last_modified", "created")  # as S3, local disk and GCS, Azure, memory call it
 
@@ -195,6 +199,12 @@ class Store:
             self.remove(name)
         except OSError as error:
             raise UserError(f"cannot write to {describe(error, self.url)}") from error
+
+
+def read_together(read: Callable[[str], T], names: Iterable[str]) -> list[T]:
+    """What ``read`` makes of each of many small files, in their order; several are read at once."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(read, names))
 
 
 def _temporary(target: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,6 +16,9 @@ from catalogs.errors import UserError
 from catalogs.storage_errors import StorageError
 from curation.cli import console
 from curation.running.drain import Terminated
+
+if TYPE_CHECKING:
+    import duckdb
 
 #: The machine's trouble rather than a bug: (full, read-only, not allowed) -> one line.
 STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
@@ -52,10 +56,22 @@ def _one_line_errors() -> Iterator[None]:
         raise _end("terminated; the same command goes on where it stopped", 143) from terminated
     except StorageError as error:
         raise _end(str(error), 2) from error
+    except _duckdb_error() as error:
+        from catalogs.query import storage_error_of
+
+        if (trouble := storage_error_of(error)) is None:
+            raise
+        raise _end(str(trouble), 2) from error
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
         raise _end(_storage_line(error), 2) from error
+
+
+def _duckdb_error() -> tuple[type[duckdb.Error], ...]:
+    """What DuckDB raises, if this command has used it: importing it for nothing would slow every command down."""
+    loaded = sys.modules.get("duckdb")
+    return (loaded.Error,) if loaded else ()
 
 
 def _end(message: str, code: int) -> typer.Exit:

@@ -2,6 +2,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+import boto3
 import pytest
 
 from catalogs.catalog import Catalog
@@ -9,6 +10,7 @@ from catalogs.compact import compact
 from catalogs.gc import find_garbage, remove_garbage
 from catalogs.verify import verify
 from tests.catalogs.small_catalog import SPLIT, layout_of, measure, small_catalog
+from tests.s3_server import S3, fresh_clients
 
 NOW = timedelta(0)
 
@@ -87,3 +89,47 @@ def test_files_of_a_compaction_that_died_and_half_written_ones_go(
     os.utime(half, (0, 0))
     assert [one.why for one in find_garbage(catalog, timedelta(hours=1))] == ["half-written"]
     assert {one.why for one in find_garbage(catalog, NOW)} == {"half-written", "of a compaction that did not end"}
+
+
+# -- incomplete uploads on S3
+
+
+def begin_upload(s3: S3, key: str) -> None:
+    """A writer's first part of several, and its end."""
+    client = boto3.client("s3", endpoint_url=s3.direct)
+    upload = client.create_multipart_upload(Bucket=s3.bucket, Key=key)["UploadId"]
+    client.upload_part(Bucket=s3.bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 1000)
+
+
+def uploads(s3: S3) -> list[str]:
+    listed = boto3.client("s3", endpoint_url=s3.direct).list_multipart_uploads(Bucket=s3.bucket)
+    return sorted(upload["Key"] for upload in listed.get("Uploads", []))
+
+
+def test_incomplete_uploads_below_the_catalog_are_aborted(s3: S3) -> None:
+    catalog = Catalog.open_or_create(f"{s3.url}/cat")
+    for key in ("cat/wide/part-x.parquet", "catalogue/video.mp4"):
+        begin_upload(s3, key)
+    assert find_garbage(catalog, timedelta(days=36_500)) == []
+    found = find_garbage(catalog, NOW)
+    assert [(one.name, one.size_bytes) for one in found] == [("wide/part-x.parquet", 1000)]
+    remove_garbage(catalog, found)
+    assert uploads(s3) == ["catalogue/video.mp4"]
+    remove_garbage(catalog, found)  # gone already
+    assert find_garbage(catalog, NOW) == []
+    assert s3.names() == ["cat/catalog.json"]
+
+
+def test_without_the_permission_for_uploads_the_rest_goes(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalog = Catalog.open_or_create(f"{s3.url}/cat")
+    catalog.store.write_bytes("clips/.part-x.parquet.abc.tmp", b"PAR1")
+    begin_upload(s3, "cat/wide/part-x.parquet")
+    with s3.authorised("s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:DeleteObject") as keys:
+        for name, value in keys.items():
+            monkeypatch.setenv(name, value)
+        fresh_clients()
+        found = find_garbage(Catalog.open(f"{s3.url}/cat"), NOW)
+    assert [one.why for one in found] == ["half-written"]
+    assert f"incomplete uploads below {s3.url}/cat: access denied" in caplog.text

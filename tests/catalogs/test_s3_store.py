@@ -230,3 +230,12 @@ def test_s3_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(UserError, match=r'pip install "portrait-funnel\[s3\]"'):
         Store("s3://bucket/cat")
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_catalog_probes_once_whether_it_may_write(s3: S3, is_new: bool) -> None:
+    if not is_new:
+        Catalog.open_or_create(f"{s3.url}/cat")
+    s3.faults.reset_counts()
+    Catalog.open_or_create(f"{s3.url}/cat")
+    assert (s3.faults.requests["PUT"], s3.faults.requests["DELETE"]) == (1 + is_new, 1)

@@ -11,8 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from types import MappingProxyType
@@ -36,14 +35,17 @@ def log_format() -> LogFormat:
     return cast(LogFormat, asked)
 
 
-@contextmanager
-def about(**fields: str | float) -> Iterator[None]:
+class about:
     """Name what is being worked on (``run_id``, ``stage``, ``clip_id``, ``source_id``) in every record inside."""
-    token = _about.set({**_about.get(), **fields})
-    try:
-        yield
-    finally:
-        _about.reset(token)
+
+    def __init__(self, **fields: str | float):
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        self._token = _about.set({**_about.get(), **self._fields})
+
+    def __exit__(self, *_: object) -> None:
+        _about.reset(self._token)
 
 
 class JsonLines(logging.Formatter):

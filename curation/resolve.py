@@ -7,6 +7,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from catalogs.errors import UserError
 from catalogs.media import MediaConfig
@@ -34,7 +35,7 @@ class StagePlan:
     def stage(self) -> Stage:
         return self.policy.stage
 
-    @property
+    @cached_property  # asked for several times per clip
     def name(self) -> str:
         return self.stage.name
 

@@ -15,7 +15,8 @@ class RunOptions:
 
     Attributes:
         workers: actors at once; 0 = what the cluster's nodes hold, looked at again while the run goes on.
-        unit_clips: clips per unit of work: what is lost at most when a worker dies.
+        unit_clips: clips per unit of work: what is lost at most when a worker dies. Where clips cost next to nothing a
+            unit grows, until it takes some seconds.
         max_failure_rate: share of failed clips or sources above which the run ends with exit code 3.
         ray_address: an existing cluster; "local" starts Ray here.
         limits: what one file may cost.

@@ -6,15 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from catalogs.layout import Shard
 from catalogs.media import ClipSpan
 
 SPAN_COLUMNS = ("clip_id", "source_id", "path", "start_s", "end_s", "start_pts", "end_pts", "time_base")
 ATTEMPTS = ":attempts"
+
+_fraction = lru_cache(maxsize=4096)(Fraction)
 
 
 @dataclass(frozen=True)
@@ -52,17 +56,9 @@ class Tasks(Sequence[ClipTask]):
 
     def __iter__(self) -> Iterator[ClipTask]:
         stages = [name.removesuffix(ATTEMPTS) for name in self._rows.column_names if name.endswith(ATTEMPTS)]
-        spans = self._tuples(SPAN_COLUMNS)
-        files = self._tuples(("moved_to", "is_replaced"))
-        passed = self._tuples(stages)
-        failed = self._tuples([f"{stage}{ATTEMPTS}" for stage in stages])
-        for span, (path, is_replaced), states, counts in zip(spans, files, passed, failed, strict=True):
-            yield ClipTask(
-                _span(span, path),
-                {stage: state for stage, state in zip(stages, states, strict=True) if state is not None},
-                {stage: count for stage, count in zip(stages, counts, strict=True) if count is not None},
-                is_replaced,
-            )
+        done = self._known({stage: stage for stage in stages})
+        attempts = self._known({stage: f"{stage}{ATTEMPTS}" for stage in stages})
+        return map(ClipTask, self._spans(), done, attempts, self._rows["is_replaced"].to_pylist())
 
     @overload
     def __getitem__(self, index: int) -> ClipTask: ...
@@ -85,10 +81,19 @@ class Tasks(Sequence[ClipTask]):
             stream.write_table(self._rows)
         return _tasks_from, (sink.getvalue().to_pybytes(),)
 
-    def _tuples(self, names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-        if not names:
-            return ((),) * len(self)
-        return zip(*(self._rows[name].to_pylist() for name in names), strict=True)
+    def _spans(self) -> Iterator[ClipSpan]:
+        columns = {name: self._rows[name] for name in SPAN_COLUMNS}
+        columns["path"] = pc.coalesce(self._rows["moved_to"], columns["path"])
+        *values, time_bases = (column.to_pylist() for column in columns.values())
+        return map(ClipSpan, *values, map(_fraction, time_bases))
+
+    def _known(self, columns: Mapping[str, str]) -> Iterable[dict[str, Any]]:
+        """Per clip what is known of each stage, of which ``columns`` names the column: most are all null."""
+        known = {stage: name for stage, name in columns.items() if self._rows[name].null_count < len(self)}
+        if not known:
+            return repeat({}, len(self))
+        rows = zip(*(self._rows[name].to_pylist() for name in known.values()), strict=True)
+        return ({s: value for s, value in zip(known, row, strict=True) if value is not None} for row in rows)
 
 
 def _tasks_from(stream: bytes) -> Tasks:
@@ -105,10 +110,14 @@ class Unit:
     def __len__(self) -> int:
         return len(self.tasks)
 
+    def part(self, begin: int, end: int) -> Unit:
+        """The tasks from ``begin`` to before ``end`` (or the last) as a unit of their own."""
+        return Unit(self.shard, self.tasks[begin:end])
+
     def halves(self) -> tuple[Unit, Unit]:
         """Two smaller units, to corner a clip that kills its worker."""
-        middle = len(self.tasks) // 2
-        return Unit(self.shard, self.tasks[:middle]), Unit(self.shard, self.tasks[middle:])
+        middle = len(self) // 2
+        return self.part(0, middle), self.part(middle, len(self))
 
 
 @dataclass(frozen=True)
@@ -123,11 +132,3 @@ class Batch:
     def halves(self) -> tuple[Batch, Batch]:
         middle = len(self.items) // 2
         return Batch(self.items[:middle]), Batch(self.items[middle:])
-
-
-_fraction = lru_cache(maxsize=4096)(Fraction)
-
-
-def _span(values: tuple[Any, ...], moved_to: str | None) -> ClipSpan:
-    clip_id, source_id, path, start_s, end_s, start_pts, end_pts, time_base = values
-    return ClipSpan(clip_id, source_id, moved_to or path, start_s, end_s, start_pts, end_pts, _fraction(time_base))

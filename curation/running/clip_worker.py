@@ -66,10 +66,15 @@ class ClipWorker:
         self._batching: dict[str, BatchScorer] = {}  # those of the scorers that take several clips
         self._work: _Work | None = None
         self._watchdog = Watchdog(self._last_words)
+        self._patience = self._watchdog.guard(HANG_FACTOR * limits.max_seconds)
 
     def run(self, unit: Unit, stop: threading.Event) -> Tally:
-        """Measure a unit and commit it, one part per stage; what is finished is committed also where the run stops."""
-        work = self._work = _Work(self._replan(unit))
+        """Measure a unit and commit it, one part per stage; what is finished is committed also where the run stops.
+
+        A single clip is committed stage after stage: should it kill this process, it is known where.
+        """
+        owed, _ = self._replan(unit)
+        work = self._work = _Work(owed)
         try:
             self._measure_all(work, stop)
         finally:
@@ -87,11 +92,11 @@ class ClipWorker:
 
     def _commit(self, work: _Work) -> None:
         for plan in self._stages:
-            if failures := work.failures[plan.name]:
+            if failures := work.failures.pop(plan.name, None):
                 work.tally.note_failures(failures)
                 table = pa.Table.from_pylist(failures, schema=schema.FAILURES)
                 self._catalog.add_failures(plan.name, plan.digest, work.unit.shard.stem, table)
-            if rows := work.rows[plan.name]:
+            if rows := work.rows.pop(plan.name, None):
                 work.tally.measured[plan.name] += len(rows)
                 table = pa.Table.from_pylist(rows, schema=schema.measurement_schema(plan.stage.columns))
                 self._catalog.add_measurements(plan.name, plan.digest, work.unit.shard, table)
@@ -110,7 +115,7 @@ class ClipWorker:
 
     def _begin(self, task: ClipTask, work: _Work) -> None:
         """One clip, as far as it gets on its own."""
-        with self._watchdog.guard(HANG_FACTOR * self._limits.max_seconds):
+        with self._patience:
             is_through = self._walk(task, work)
         if is_through:
             work.count(task)
@@ -137,6 +142,8 @@ class ClipWorker:
                         self._let_wait(task, plan, work)
                         return False
                     passed = self._measure(clip, task, plan, scorer, work)
+                    if len(work.unit) == 1:
+                        self._commit(work)
             if not passed:
                 return True
         return True

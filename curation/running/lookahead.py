@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from collections.abc import Iterable
@@ -22,7 +23,9 @@ class Lookahead(Generic[T]):
         self._closed = threading.Event()
         self._error: BaseException | None = None
         self.exhausted = False  #: every item has been taken
-        self._thread = threading.Thread(target=self._draw, daemon=True, name="lookahead")
+        # What the caller's log lines are about, the thread's are about as well.
+        inherited = contextvars.copy_context()
+        self._thread = threading.Thread(target=inherited.run, args=(self._draw,), daemon=True, name="lookahead")
 
     def __enter__(self) -> Lookahead[T]:
         self._thread.start()

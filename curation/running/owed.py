@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from catalogs.catalog import Catalog
 from catalogs.errors import ErrorCode
+from curation.counts import count_funnel
 from curation.plan import MAX_ATTEMPTS, Retry, SourceFile, current_sources
 from curation.resolve import FunnelPlan, StagePlan
-from curation.verdicts import failure_counts, open_views
 from stages.ingest import Pool, PoolFile
 
 
@@ -91,8 +91,8 @@ def quarantined(catalog: Catalog, funnel: FunnelPlan, retry: Retry) -> int:
     failed = {key for key, last in _last_failures(catalog, split).items() if retry.wants(split.name, last.code)}
     sources = (current_sources(catalog).keys() & failed) - catalog.cut_sources(split.digest)
     measuring = {plan.name for plan in funnel.measuring}
-    counts = failure_counts(open_views(catalog, funnel))
-    clips = sum(rows for stage, code, rows in counts if stage in measuring and retry.wants(stage, code))
+    counts = count_funnel(catalog, funnel)
+    clips = sum(rows for stage, code, rows in counts.failures if stage in measuring and retry.wants(stage, code))
     return files + len(sources) + clips
 
 

@@ -25,6 +25,7 @@ from curation.running.drain import Drain
 from curation.running.host import Job
 from curation.running.journal import Journal
 from curation.running.owed import owed_sources, read_times, uncut, unread
+from curation.running.pace import Pace, UnitSize, portions
 from curation.running.pool import ActorPool
 from curation.running.replan import Replanner
 from curation.running.source_workers import IngestWorker, SplitWorker
@@ -37,7 +38,8 @@ from stages.ingest import PoolFile, sources_table, unusable_file
 
 CRASHED = ClipError(ErrorCode.CRASHED, "the worker process died on it, twice")
 
-_FEW_UNITS = 64  # with fewer than so many units of work, they are made smaller, so that every worker gets some
+_FEW_UNITS = 16  # with fewer than so many large units, they are made smaller, so that every worker gets some
+_UNIT_GROWTH = 16  # where clips cost next to nothing, a unit holds up to so many times the usual number
 
 
 class Phases:
@@ -68,8 +70,8 @@ class Phases:
         def crashed(batch: Batch) -> Tally:
             return self._crashed_file(batch.items[0], dataset)
 
-        def remaining(batch: Batch) -> Batch:
-            return Batch(tuple(unread(self._catalog, batch.items, before)))
+        def remaining(batch: Batch) -> tuple[Batch, Tally]:
+            return _left(batch, unread(self._catalog, batch.items, before))
 
         self._work(job, places, units, len(files), crashed, remaining)
 
@@ -89,8 +91,8 @@ class Phases:
             source_id = batch.items[0].source_id
             return self._crashed(plan, source_id, "part-sources", attempts.get(source_id, 0))
 
-        def remaining(batch: Batch) -> Batch:
-            return Batch(tuple(uncut(self._catalog, plan, batch.items, attempts)))
+        def remaining(batch: Batch) -> tuple[Batch, Tally]:
+            return _left(batch, uncut(self._catalog, plan, batch.items, attempts))
 
         return self._work(job, places, units, len(owed), crashed, remaining)
 
@@ -98,7 +100,8 @@ class Phases:
         """Measure every clip that is owed something; whether another pass may do more."""
         # Each run begins at a place of its own, so that two drivers on one catalog rarely meet.
         start = zlib.crc32(self._journal.summary.run_id.encode()) / 2**32
-        units = owed_units(self._catalog, self._funnel, self._options.unit_clips, only, retry, start)
+        usual, most = self._options.unit_clips, _UNIT_GROWTH * self._options.unit_clips
+        units = owed_units(self._catalog, self._funnel, most, only, retry, start)
         head = list(islice(units, _FEW_UNITS))
         if not head:
             return False
@@ -107,13 +110,14 @@ class Phases:
         total = None
         if len(head) < _FEW_UNITS:
             total = sum(len(unit) for unit in head)
-            size = _unit_size(total, self._options.unit_clips, places.target())
-            head = [Unit(u.shard, u.tasks[at : at + size]) for u in head for at in range(0, len(u), size)]
+            usual, most = (_unit_size(total, size, places.target()) for size in (usual, most))
+        pace = Pace()
+        owed = portions(chain(head, units), UnitSize(usual, most), pace)
         job = self._job(
             "measure", ClipWorker, places, self._catalog.store.url, self._funnel, self._options.limits, only
         )
         remaining = Replanner(self._catalog, self._funnel, only)
-        return self._work(job, places, chain(head, units), total, self._crashed_clip, remaining)
+        return self._work(job, places, owed, total, self._crashed_clip, remaining, pace)
 
     def _work(
         self,
@@ -122,23 +126,24 @@ class Phases:
         units: Iterable[Any],
         total: int | None,
         crashed: Callable[[Any], Tally],
-        remaining: Callable[[Any], Any],
+        remaining: Callable[[Any], tuple[Any, Tally]],
+        pace: Pace | None = None,
     ) -> bool:
         """Feed the units to a pool and count; whether some failed for a reason that passes.
 
         Args:
             crashed: records a unit of one item that kills its workers.
-            remaining: see ActorPool.
+            remaining, pace: see ActorPool.
 
         Raises:
             KeyboardInterrupt, Terminated: after a drain.
         """
         count = self._counts.setdefault(job.phase, PhaseCount(job.phase, self._progress, self._journal))
         with count.passing(total):
-            pool = ActorPool[Any](job, places, self._options, self._drain, count.note, remaining)
+            pool = ActorPool[Any](job, places, self._options, self._drain, count.note, remaining, pace)
             with closing(pool.map(units)) as finished:
                 for done in finished:
-                    count.add(len(done.unit), done.tally or crashed(done.unit))
+                    count.add(done.items, done.tally or crashed(done.unit))
         self._drain.stop_if_requested()
         return bool(count.tally.passing)
 
@@ -163,7 +168,7 @@ class Phases:
         return Tally(1, failed=Counter({f"ingest:{ErrorCode.CRASHED.value}": 1}))
 
     def _crashed_clip(self, unit: Unit) -> Tally:
-        """Which stage the worker died in is not known: the first that was owed stands for it."""
+        """The worker died in the first stage that is owed: a clip on its own is committed stage after stage."""
         (task,) = unit.tasks
         plan = next(p for p in self._funnel.measuring if p.is_available and p.name not in task.done)
         return self._crashed(plan, task.span.clip_id, unit.shard.stem, task.attempts.get(plan.name, 0))
@@ -177,6 +182,11 @@ class Phases:
 def _unit_size(items: int, most: int, workers: int) -> int:
     """Items per unit: small enough that every worker gets several, at most ``most``."""
     return max(1, min(most, -(-items // (4 * workers))))
+
+
+def _left(batch: Batch, items: list[Any]) -> tuple[Batch, Tally]:
+    """What is left of a batch after a death, and what of it is settled."""
+    return Batch(tuple(items)), Tally(len(batch) - len(items))
 
 
 def _batches(items: list[Any], most: int, workers: int) -> Iterator[Batch]:

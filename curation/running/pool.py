@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import random
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -22,6 +21,7 @@ from curation.running.crew import Crew, Member
 from curation.running.drain import Drain
 from curation.running.host import Job, Report
 from curation.running.lookahead import Lookahead
+from curation.running.pace import Pace
 from curation.running.tally import Tally
 from curation.summary import RunOptions
 
@@ -50,9 +50,12 @@ U = TypeVar("U", bound=Divisible)
 
 @dataclass(frozen=True)
 class Done(Generic[U]):
-    """A finished unit; ``tally`` is None when its worker process died on its only item, and again."""
+    """What came of a unit: so many of its items are settled. ``tally`` is None when its worker process died on its only
+    item, and again.
+    """
 
     unit: U
+    items: int
     tally: Tally | None
 
 
@@ -78,8 +81,9 @@ class ActorPool(Generic[U]):
         options: patience and limits.
         drain: looked at all the time; once it is requested nothing new begins.
         beat: called about once a second.
-        remaining: a unit without what has been committed of it; asked after a death, as a worker that was ended for
-            hanging has committed the rest and what hung.
+        remaining: a unit without what has been committed of it, and what that came to; asked after a death, as a
+            worker that was ended for hanging has committed the rest and what hung.
+        pace: told what finished units took.
     """
 
     def __init__(
@@ -89,15 +93,16 @@ class ActorPool(Generic[U]):
         options: RunOptions,
         drain: Drain,
         beat: Callable[[], None] = lambda: None,
-        remaining: Callable[[U], U] = lambda unit: unit,
+        remaining: Callable[[U], tuple[U, Tally]] = lambda unit: (unit, Tally()),
+        pace: Pace | None = None,
     ):
         self._job, self._places, self._options, self._drain, self._beat = job, places, options, drain, beat
         self._remaining = remaining
+        self._pace = pace or Pace()
         self._again: deque[_Task[U]] = deque()  # what is tried again, before anything new
         self._new: list[_Task[U]] = []
         self._random = random.Random(job.run_id)  # noqa: S311, nothing depends on it
         self._open: set[_Task[U]] = set()  # given to a worker, not done
-        self._item_s: deque[float] = deque(maxlen=1000)  # seconds per item of the last finished units
         self._deaths_in_a_row = 0
 
     def map(self, units: Iterable[U]) -> Generator[Done[U], None, None]:
@@ -163,10 +168,10 @@ class ActorPool(Generic[U]):
     def _straggler(self) -> _Task[U] | None:
         """The unit that has been in one worker's hands the longest, if that is far too long."""
         alone = [task for task in self._open if task.copies == 1]
-        if not alone or not self._item_s:
+        if not alone or self._pace.item_s is None:
             return None
         task = min(alone, key=lambda task: task.began)
-        usual_s = statistics.median(self._item_s) * len(task.unit)
+        usual_s = self._pace.item_s * len(task.unit)
         patience_s = max(self._options.straggler_s, self._options.straggler_factor * usual_s)
         return task if time.monotonic() - task.began > patience_s else None
 
@@ -181,7 +186,7 @@ class ActorPool(Generic[U]):
             return  # another worker was faster
         if isinstance(outcome, Report):
             self._deaths_in_a_row = 0
-            self._item_s.append((time.monotonic() - task.began) / len(task.unit))
+            self._pace.note(len(task.unit), time.monotonic() - task.began)
             yield from self._close(task, outcome.tally)
         elif task.copies:
             return  # another worker is still at it
@@ -206,7 +211,7 @@ class ActorPool(Generic[U]):
     def _close(self, task: _Task[U], tally: Tally | None) -> Iterator[Done[U]]:
         task.is_done = True
         self._open.discard(task)
-        yield Done(task.unit, tally)
+        yield Done(task.unit, len(task.unit), tally)
 
     def _put_back(self, task: _Task[U]) -> None:
         self._open.discard(task)
@@ -214,20 +219,21 @@ class ActorPool(Generic[U]):
 
     def _corner(self, task: _Task[U]) -> Iterator[Done[U]]:
         """Halves first, before any new unit: what is to blame is found soon."""
-        task.deaths += 1
-        remaining = self._remaining(task.unit)
-        if not len(remaining):
-            yield from self._close(task, Tally())
-        elif len(remaining) < len(task.unit):
-            self._open.discard(task)
+        self._open.discard(task)
+        remaining, settled = self._remaining(task.unit)
+        gone = len(task.unit) - len(remaining)
+        if settled != Tally():
+            yield Done(task.unit, gone, settled)
+        if gone and len(remaining):
             self._again.appendleft(_Task(remaining))
-        elif len(task.unit) > 1:
-            self._open.discard(task)
-            self._again.extendleft(_Task(half) for half in reversed(task.unit.halves()))
-        elif task.deaths < _LONE_DEATHS:
-            self._put_back(task)
-        else:
-            yield from self._close(task, None)
+        elif len(remaining) > 1:
+            self._again.extendleft(_Task(half) for half in reversed(remaining.halves()))
+        elif len(remaining) == 1:
+            task.unit, task.deaths = remaining, task.deaths + 1
+            if task.deaths < _LONE_DEATHS:
+                self._put_back(task)
+            else:
+                yield from self._close(task, None)
 
     def _retry_commit(self, task: _Task[U], error: RayTaskError) -> None:
         """Storage has bad moments, even after its client's own retries."""
@@ -277,5 +283,5 @@ def _stop_with(error: RayTaskError) -> NoReturn:
     if isinstance(error.cause, UserError):
         raise error.cause from None
     if isinstance(error.cause, OSError):
-        raise UserError(f"cannot write to the catalog: {error.cause}") from error.cause
+        raise UserError(f"the catalog's storage fails: {error.cause}") from error.cause
     raise error

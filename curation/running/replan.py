@@ -7,41 +7,63 @@ from dataclasses import replace
 from functools import lru_cache
 
 from catalogs.catalog import Catalog
+from catalogs.layout import Shard
 from curation.decide import Decider, rule_inputs
-from curation.resolve import FunnelPlan
-from curation.units import Unit
+from curation.resolve import FunnelPlan, StagePlan
+from curation.running.tally import Tally
+from curation.units import ClipTask, Unit
 
 _PARTS_KEPT = 512  # of a few hundred rows each; units of one shard come one after the other and look at the same parts
 
 
 class Replanner:
-    """``Replanner(catalog, funnel, only)(unit)`` is the unit without what has been settled meanwhile.
+    """``Replanner(catalog, funnel, only)(unit)``: the unit without what has been settled since it was planned, and what
+    that came to.
 
-    A clip that has failed since it was planned is left to the next plan, whatever the reason.
+    A clip that has failed since is left to the next plan, whatever the reason.
     """
 
     def __init__(self, catalog: Catalog, funnel: FunnelPlan, only: frozenset[str] | None = None):
         self._catalog, self._funnel, self._only = catalog, funnel, only
         self._decider = Decider()
         self._passed = lru_cache(_PARTS_KEPT)(self._read_passed)  # a part never changes
-        self._attempts = lru_cache(_PARTS_KEPT)(self._read_attempts)
+        self._failed = lru_cache(_PARTS_KEPT)(self._read_failed)
 
-    def __call__(self, unit: Unit) -> Unit:
-        done = {task.span.clip_id: dict(task.done) for task in unit.tasks}
-        attempts = {task.span.clip_id: task.attempts for task in unit.tasks}
+    def __call__(self, unit: Unit) -> tuple[Unit, Tally]:
+        tasks = {task.span.clip_id: task for task in unit.tasks}
+        changed: set[str] = set()
+        tally = Tally()
         for plan in self._funnel.measuring:
-            folder, stem = f"{plan.name}/fp={plan.digest}", unit.shard.stem
-            for name in self._catalog.store.find_prefix(f"failures/{folder}/{stem}."):
-                found = self._attempts(name)
-                for clip_id in done.keys() & found.keys():
-                    if found[clip_id] > attempts[clip_id].get(plan.name, 0):
-                        done[clip_id][plan.name] = False
-            for name in self._catalog.store.find_prefix(f"measurements/{folder}/{stem}."):
-                passed = self._passed(name, plan.name)
-                for clip_id in done.keys() & passed.keys():
-                    done[clip_id][plan.name] = passed[clip_id]
-        tasks = (replace(task, done=done[task.span.clip_id]) for task in unit.tasks)
-        return replace(unit, tasks=tuple(task for task in tasks if _is_owed(self._funnel, task.done, self._only)))
+            for clip_id, is_passed in self._news(plan, unit.shard, tasks, tally).items():
+                task = tasks[clip_id]
+                tasks[clip_id] = replace(task, done={**task.done, plan.name: is_passed})
+                tally.kept[plan.name] += is_passed
+                changed.add(clip_id)
+        for clip_id in changed:
+            if not _is_owed(self._funnel, tasks[clip_id].done, self._only):
+                tally.clips += 1
+                tally.clip_seconds += tasks.pop(clip_id).span.duration_s
+        return replace(unit, tasks=tuple(tasks.values())), tally
+
+    def _news(self, plan: StagePlan, shard: Shard, tasks: Mapping[str, ClipTask], tally: Tally) -> dict[str, bool]:
+        """Clips that one stage has settled since they were planned, and whether they passed; adds to ``tally``."""
+        news: dict[str, bool] = {}
+        failures: dict[str, dict] = {}
+        folder = f"{plan.name}/fp={plan.digest}"
+        for name in self._catalog.store.find_prefix(f"failures/{folder}/{shard.stem}."):
+            failed = self._failed(name)
+            for clip_id in tasks.keys() & failed.keys():
+                if failed[clip_id]["attempt"] > tasks[clip_id].attempts.get(plan.name, 0):
+                    news[clip_id], failures[clip_id] = False, failed[clip_id]
+        for name in self._catalog.store.find_prefix(f"measurements/{folder}/{shard.stem}."):
+            passed = self._passed(name, plan.name)
+            for clip_id in tasks.keys() & passed.keys():
+                if plan.name not in tasks[clip_id].done:
+                    news[clip_id] = passed[clip_id]
+                    failures.pop(clip_id, None)
+        tally.note_failures(failures.values())
+        tally.measured[plan.name] += len(news) - len(failures)
+        return news
 
     def _read_passed(self, part: str, stage: str) -> dict[str, bool]:
         plan = self._funnel.stage(stage)
@@ -50,9 +72,9 @@ class Replanner:
         decisions = self._decider.decide(plan, rows)
         return {clip: decision.keep for clip, decision in zip(rows["clip_id"].to_pylist(), decisions, strict=True)}
 
-    def _read_attempts(self, part: str) -> dict[str, int]:
-        rows = self._catalog.store.read_table(part, ["id", "attempt"])
-        return dict(zip(rows["id"].to_pylist(), rows["attempt"].to_pylist(), strict=True))
+    def _read_failed(self, part: str) -> dict[str, dict]:
+        rows = self._catalog.store.read_table(part, ["id", "stage", "error_code", "attempt", "traceback"])
+        return {row["id"]: row for row in rows.to_pylist()}
 
 
 def _is_owed(funnel: FunnelPlan, done: Mapping[str, bool], only: frozenset[str] | None) -> bool:

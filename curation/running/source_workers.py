@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import ClipError, ErrorCode, UserError
 from catalogs.ids import clip_id
 from catalogs.media import MediaLimits
+from catalogs.store import read_together
 from curation.decide import Decider
 from curation.logs import about
 from curation.plan import SourceFile
@@ -73,6 +76,27 @@ class _Cuts:
     source: SourceFile | None = None
 
 
+class _Uncut:
+    """``_Uncut(catalog, split)(sources)`` is the sources without those that have been cut meanwhile, by whomever.
+
+    One listing a call; a part is read once. What has been compacted since is still listed: gc leaves it there longer
+    than a run takes, and what was compacted before is in no plan.
+    """
+
+    def __init__(self, catalog: Catalog, split: str):
+        self._catalog, self._prefix = catalog, f"clips/part-{split}-"
+        self._read: set[str] = set()
+        self._cut: list[pa.Array] = []  # as Arrow holds them: a set of as many strings takes several times the memory
+
+    def __call__(self, sources: Sequence[SourceFile]) -> list[SourceFile]:
+        new = [name for name in self._catalog.store.find_prefix(self._prefix) if name not in self._read]
+        self._cut += read_together(self._catalog.sources_in, new)
+        self._read.update(new)
+        ids = pa.array([source.source_id for source in sources], pa.string())
+        are_cut = pc.is_in(ids, value_set=pa.chunked_array(self._cut, pa.string())).to_pylist()
+        return [source for source, is_cut in zip(sources, are_cut, strict=True) if not is_cut]
+
+
 class SplitWorker:
     """Runs scene_split over sources; commits one clips part per call, whole sources only.
 
@@ -85,6 +109,7 @@ class SplitWorker:
         self._catalog = Catalog.open(catalog_url)
         self._plan, self._limits, self._attempts = plan, limits, attempts or {}
         self._splitter = cast(SceneSplitter, plan.backend.load(plan.policy.config))
+        self._uncut = _Uncut(self._catalog, plan.digest)
         self._watchdog = Watchdog(self._last_words)
         self._decider = Decider()
         self._cuts = _Cuts()
@@ -93,7 +118,7 @@ class SplitWorker:
         """``sources.items``: SourceFile."""
         tally = Tally()
         cuts = self._cuts = _Cuts()
-        for source in sources.items:
+        for source in self._uncut(sources.items):
             if stop.is_set():
                 break
             cuts.source = source

@@ -12,8 +12,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +31,18 @@ class Watchdog:
     """
 
     def __init__(self, last_words: Callable[[], None]) -> None:
-        self._deadline: float | None = None
+        self.deadline: float | None = None  #: of what is in hand
         self._last_words = last_words
         threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
 
-    @contextmanager
-    def guard(self, seconds: float) -> Iterator[None]:
-        """Around the work on one clip: the process ends if it takes longer."""
-        self._deadline = time.monotonic() + seconds
-        try:
-            yield
-        finally:
-            self._deadline = None
+    def guard(self, seconds: float) -> AbstractContextManager[None]:
+        """Around the work on one clip, clip after clip: the process ends if one takes longer."""
+        return _Guard(self, seconds)
 
     def _watch(self) -> None:
         while True:
             time.sleep(_POLL_S)
-            deadline = self._deadline
+            deadline = self.deadline
             if deadline is not None and time.monotonic() > deadline:
                 faulthandler.dump_traceback(file=sys.stderr)
                 self._say_last_words()
@@ -60,3 +55,14 @@ class Watchdog:
         thread.join(_LAST_WORDS_S)
         if thread.is_alive():
             log.error("what was finished could not be committed; it will be measured again")
+
+
+class _Guard(AbstractContextManager[None]):
+    def __init__(self, watchdog: Watchdog, seconds: float):
+        self._watchdog, self._seconds = watchdog, seconds
+
+    def __enter__(self) -> None:
+        self._watchdog.deadline = time.monotonic() + self._seconds
+
+    def __exit__(self, *_: object) -> None:
+        self._watchdog.deadline = None

@@ -79,6 +79,8 @@ class FakeScorer:
             raise RuntimeError("made to break")
         if "_die" in path and index == 1:
             os._exit(9)
+        if "_fatal_second" in path and index == 1 and isinstance(self, SecondScorer):
+            os._exit(9)
         if "_hang" in path and index == 1:
             time.sleep(3600)
         if "_slow" in path:

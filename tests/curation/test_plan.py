@@ -1,5 +1,6 @@
 """Plans over catalogs that a test writes itself: what is owed, in which units, and what changes while a unit waits."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from curation import plan as planning
 from curation.plan import Retry, owed_units
 from curation.resolve import FunnelPlan
 from curation.running.replan import Replanner
+from curation.running.tally import Tally
 from curation.units import Unit
 from tests.catalogs.small_catalog import WHEN, clip_row
 from tests.curation.fakes import fake_funnel
@@ -135,12 +137,16 @@ def test_a_unit_that_waited_leaves_out_what_was_done_meanwhile(catalog: Catalog,
         compact(catalog)
     (unit, *_) = plan(catalog, unit_clips=4)
     clips = [task.span.clip_id for task in unit.tasks]
-    assert Replanner(catalog, FUNNEL)(unit) == unit
+    assert Replanner(catalog, FUNNEL)(unit) == (unit, Tally())
     measure(catalog, unit, "first", {clips[0]: 1.0, clips[1]: 9.0})
     fail(catalog, unit, clips[2], ErrorCode.UNREACHABLE)
-    left = Replanner(catalog, FUNNEL)(unit)
+    left, tally = Replanner(catalog, FUNNEL)(unit)
     assert owed([left]) == {clips[0]: {"first": True}, clips[3]: {}}
-    assert owed([Replanner(catalog, FUNNEL, frozenset({"first"}))(unit)]) == {clips[3]: {}}
+    assert (tally.clips, tally.measured, tally.kept) == (2, Counter(first=2), Counter(first=1))
+    assert tally.failed == tally.passing == Counter({"first:unreachable": 1})
+    left, tally = Replanner(catalog, FUNNEL, frozenset({"first"}))(unit)
+    assert owed([left]) == {clips[3]: {}}
+    assert tally.clips == 3
 
 
 def test_a_failure_that_the_unit_is_to_try_again_does_not_stop_it(catalog: Catalog) -> None:
@@ -149,9 +155,11 @@ def test_a_failure_that_the_unit_is_to_try_again_does_not_stop_it(catalog: Catal
     fail(catalog, unit, clip, ErrorCode.CORRUPT)
     retry = Retry(frozenset({"first"}), frozenset({"corrupt"}))
     (again, *_) = plan(catalog, retry=retry)
-    assert Replanner(catalog, FUNNEL)(again) == again
+    assert Replanner(catalog, FUNNEL)(again) == (again, Tally())
     fail(catalog, again, clip, ErrorCode.CORRUPT, attempt=2)
-    assert owed([Replanner(catalog, FUNNEL)(again)]).keys() == owed([again]).keys() - {clip}
+    left, tally = Replanner(catalog, FUNNEL)(again)
+    assert owed([left]).keys() == owed([again]).keys() - {clip}
+    assert tally.failed == Counter({"first:corrupt": 1})
 
 
 def test_a_stage_without_its_model_is_passed_or_stops_the_clip(catalog: Catalog) -> None:

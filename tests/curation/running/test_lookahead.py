@@ -1,10 +1,13 @@
 """Items are drawn a few ahead, never all; errors come out where the items are taken."""
 
+import json
+import logging
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
+from curation.logs import JsonLines, about
 from curation.running.lookahead import Lookahead
 
 PATIENT_S = 30.0
@@ -44,3 +47,12 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         assert ahead.take(PATIENT_S) == "first"
         with pytest.raises(RuntimeError, match="plan broke"):
             ahead.take(PATIENT_S)
+
+
+def test_log_lines_of_the_thread_are_about_what_the_caller_works_on() -> None:
+    def planning() -> Iterator[str]:
+        yield JsonLines().format(logging.makeLogRecord({"msg": "planned"}))
+
+    with about(run_id="r1"), Lookahead(planning(), most=1) as ahead:
+        written = ahead.take(PATIENT_S)
+    assert json.loads(written or "{}")["run_id"] == "r1"

@@ -13,12 +13,13 @@ from ray.cluster_utils import Cluster
 
 from catalogs.catalog import Catalog
 from catalogs.media import ClipMedia, MediaConfig
+from curation.counts import count_funnel
 from curation.policy import Policy, StagePolicy
 from curation.resolve import FunnelPlan, resolve
 from curation.run import run_funnel
 from curation.running.tally import Tally
 from curation.summary import RunOptions, RunSummary
-from curation.verdicts import failure_counts, open_views
+from curation.verdicts import open_views
 from stages.base import Backend
 from stages.ingest import list_pool
 from tests.curation.fakes import FakeConfig, Number, Silent, fake_stage
@@ -95,7 +96,7 @@ def run(catalog: Catalog, cluster: Cluster, tmp_path: Path, meanwhile: Callable[
 
 def assert_exactly_one_row_each(catalog: Catalog) -> None:
     views = open_views(catalog, where_funnel())
-    assert failure_counts(views) == []
+    assert count_funnel(catalog, where_funnel()).failures == []
     counted = views.execute("SELECT count(*), count(DISTINCT clip_id), count(DISTINCT number) FROM first").fetchone()
     assert counted == (CLIPS, CLIPS, CLIPS)
 

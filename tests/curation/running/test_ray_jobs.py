@@ -9,8 +9,8 @@ import pytest
 
 from catalogs.catalog import Catalog
 from catalogs.media import MediaLimits
+from curation.counts import count_funnel
 from curation.last import funnel_of
-from curation.verdicts import failure_counts, open_views
 from stages.ingest import ingest_file, list_pool, sources_table
 from tests.curation.running.ray_head import Head, ray_head
 from tests.stages.test_scene_split import shot
@@ -94,7 +94,7 @@ def test_a_failing_job_says_its_exit_code_and_why(head: Head, world: Path) -> No
     assert "33% failed, over the budget of 10%" in failed.stdout
     assert len(rows(world, "video_quality")) == SOURCES - 1
     catalog = Catalog.open(str(world / "cat"))
-    assert failure_counts(open_views(catalog, funnel_of(catalog, None))) == [("video_quality", "not_found", 1)]
+    assert count_funnel(catalog, funnel_of(catalog, None)).failures == [("video_quality", "not_found", 1)]
 
     mistaken = head.submit("python", "-m", "stages.sync", *options(world))
     assert mistaken.returncode == 1

@@ -13,9 +13,10 @@ import ray
 
 from catalogs.catalog import Catalog
 from curation.cli.main import main
+from curation.counts import count_funnel
 from curation.plan import Retry
 from curation.resolve import FunnelPlan
-from curation.verdicts import failure_counts, open_views
+from curation.verdicts import open_views
 from tests.curation.fakes import fake_funnel
 from tests.curation.running.fake_runs import QUICK, add, calls_since, names, run
 
@@ -25,7 +26,7 @@ QUICKLY = replace(QUICK, pass_pause_s=0.0)
 
 
 def failed(catalog: Catalog, funnel: FunnelPlan) -> list[tuple[str, str, int]]:
-    return failure_counts(open_views(catalog, funnel))
+    return count_funnel(catalog, funnel).failures
 
 
 def kept(catalog: Catalog, funnel: FunnelPlan) -> int:

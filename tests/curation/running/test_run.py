@@ -8,9 +8,10 @@ import pytest
 from catalogs.catalog import Catalog
 from catalogs.errors import ErrorCode, UserError
 from catalogs.media import MediaLimits
+from curation.counts import count_funnel
 from curation.policy import parse_policy
 from curation.resolve import resolve
-from curation.verdicts import failure_counts, funnel_counts, open_views
+from curation.verdicts import open_views
 from tests.curation.fakes import fake_funnel
 from tests.curation.running.fake_runs import QUICK, add, calls_since, names, run
 
@@ -42,7 +43,7 @@ def test_a_clip_stops_at_its_first_failing_rule(calls: Path, catalog: Catalog, p
     funnel = fake_funnel(first="number < 4")
     run(catalog, funnel, pool)
     assert calls_since(calls, before) == {"FakeScorer": 10, "SecondScorer": 4}
-    split, first, second = funnel_counts(open_views(catalog, funnel), funnel)
+    split, first, second = count_funnel(catalog, funnel).stages
     assert (split.clips_in, split.kept) == (10, 10)
     assert (first.clips_in, first.kept, first.dropped) == (10, 4, {"rule": 6})
     assert (second.clips_in, second.kept, second.pending) == (4, 4, 0)
@@ -83,7 +84,7 @@ def test_failures_are_rows_and_nothing_else_is_lost(calls: Path, catalog: Catalo
     assert summary.status == "done"
     assert "made to break" in summary.bugs[0]
     views = open_views(catalog, funnel)
-    assert failure_counts(views) == [
+    assert count_funnel(catalog, funnel).failures == [
         ("first", "internal", 1),
         ("ingest", "not_media", 1),
         ("scene_split", "corrupt", 1),
@@ -100,20 +101,39 @@ def test_a_clip_that_kills_its_worker_costs_one_clip(calls: Path, catalog: Catal
     for name in ("4_die.mp4", "5.mp4"):
         add(pool, name)
     funnel = fake_funnel()
-    run(catalog, funnel, pool)
+    summary = run(catalog, funnel, pool)
     views = open_views(catalog, funnel)
-    assert failure_counts(views) == [("first", ErrorCode.CRASHED.value, 1)]
+    assert count_funnel(catalog, funnel).failures == [("first", ErrorCode.CRASHED.value, 1)]
     assert views.execute("SELECT count(*) FROM curated").fetchone() == (8,)
+    measure = summary.phases["measure"]
+    assert (measure["clips"], measure["failed"]) == (9, {"first:crashed": 1})
+
+
+def test_a_death_in_the_second_stage_keeps_what_the_first_measured(calls: Path, catalog: Catalog, pool: Path) -> None:
+    add(pool, "3_fatal_second.mp4")
+    funnel = fake_funnel()
+    summary = run(catalog, funnel, pool)
+    views = open_views(catalog, funnel)
+    assert count_funnel(catalog, funnel).failures == [("second", ErrorCode.CRASHED.value, 1)]
+    assert views.execute("SELECT count(*) FROM first").fetchone() == (3,)
+    measure = summary.phases["measure"]
+    assert (measure["clips"], measure["measured"]) == (3, {"first": 3, "second": 2})
 
 
 def test_a_clip_that_hangs_is_ended_and_costs_one_clip(calls: Path, catalog: Catalog, pool: Path) -> None:
     add(pool, "3_hang.mp4")
     funnel = fake_funnel()
     before = names(calls)
-    run(catalog, funnel, pool, replace(QUICK, limits=MediaLimits(max_seconds=0.5)))
+    summary = run(catalog, funnel, pool, replace(QUICK, limits=MediaLimits(max_seconds=0.5)))
     assert calls_since(calls, before) == {"FakeScorer": 3, "SecondScorer": 2}, "nothing is waited for twice"
+    measure = summary.phases["measure"]
+    assert (measure["clips"], measure["measured"], measure["failed"]) == (
+        3,
+        {"first": 2, "second": 2},
+        {"first:crashed": 1},
+    )
     views = open_views(catalog, funnel)
-    assert failure_counts(views) == [("first", "crashed", 1)]
+    assert count_funnel(catalog, funnel).failures == [("first", "crashed", 1)]
     assert views.execute("SELECT count(*) FROM curated").fetchone() == (2,)
 
 
@@ -123,7 +143,7 @@ def test_a_source_that_takes_for_ever_costs_one_source(calls: Path, catalog: Cat
     funnel = fake_funnel()
     run(catalog, funnel, pool, replace(QUICK, limits=MediaLimits(max_seconds=0.5)))
     views = open_views(catalog, funnel)
-    assert failure_counts(views) == [("scene_split", "crashed", 1)]
+    assert count_funnel(catalog, funnel).failures == [("scene_split", "crashed", 1)]
     assert views.execute("SELECT count(*) FROM curated").fetchone() == (8,)
 
 
@@ -149,7 +169,7 @@ def test_a_missing_model_is_answered_by_the_policy(
     assert calls_since(calls, before) == ({"SecondScorer": 3} if kept else {})
     views = open_views(catalog, funnel)
     assert views.execute("SELECT count(*) FROM curated").fetchone() == (kept,)
-    assert funnel_counts(views, funnel)[1].unavailable == 3
+    assert count_funnel(catalog, funnel).stages[1].unavailable == 3
 
 
 def test_a_moved_file_keeps_its_measurements(calls: Path, catalog: Catalog, pool: Path) -> None:
@@ -226,7 +246,7 @@ def test_weights_that_do_not_load_stop_the_run_with_one_line_and_blame_no_clip(
     funnel = fake_funnel(factor=-1.0)
     with pytest.raises(UserError, match="do not fit its network"):
         run(catalog, funnel, pool)
-    assert failure_counts(open_views(catalog, funnel)) == []
+    assert count_funnel(catalog, funnel).failures == []
 
 
 def test_a_weights_file_with_the_wrong_hash_is_said_before_anything_runs(

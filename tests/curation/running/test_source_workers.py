@@ -1,0 +1,64 @@
+"""The workers of ingest and scene_split, in this process."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from catalogs.catalog import Catalog
+from catalogs.media import MediaLimits
+from catalogs.store import Store
+from curation.plan import SourceFile
+from curation.running.source_workers import SplitWorker
+from curation.units import Batch
+from tests.curation.fakes import FakeSplitter, fake_funnel
+
+SPLIT = fake_funnel().split
+
+
+@pytest.fixture
+def split_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that any splitter has been given."""
+    paths: list[str] = []
+    split = FakeSplitter.split
+    monkeypatch.setattr(
+        FakeSplitter, "split", lambda self, path, limits: paths.append(path) or split(self, path, limits)
+    )
+    return paths
+
+
+def worker(catalog: Catalog) -> SplitWorker:
+    return SplitWorker(str(catalog.store.url), SPLIT, MediaLimits())
+
+
+def batch(*paths: str) -> Batch:
+    return Batch(tuple(SourceFile(Path(path).stem, path, 1.0) for path in paths))
+
+
+def test_what_another_driver_has_cut_since_the_plan_is_not_cut_again(catalog: Catalog, split_paths: list[str]) -> None:
+    late = worker(catalog)
+    worker(catalog).run(batch("/2.mp4", "/3.mp4"), threading.Event())
+    split_paths.clear()
+    tally = late.run(batch("/1.mp4", "/2.mp4"), threading.Event())
+    assert split_paths == ["/1.mp4"]
+    assert (tally.clips, tally.measured["scene_split"]) == (1, 1)
+    assert late.run(batch("/3.mp4"), threading.Event()).clips == 0  # seen with the first look already
+    assert sum(len(catalog.clips(shard)) for shard in catalog.clip_shards(SPLIT.digest)) == 1 + 2 + 3
+
+
+def test_a_look_is_one_listing_and_reads_a_part_once(
+    catalog: Catalog, split_paths: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name in ("find", "find_prefix", "read_table"):
+        method = getattr(Store, name)
+        monkeypatch.setattr(
+            Store, name, lambda self, *args, name=name, method=method: asked.append(name) or method(self, *args)
+        )
+    one = worker(catalog)
+    for path in ("/1.mp4", "/2.mp4", "/3.mp4", "/4.mp4"):
+        asked.clear()
+        one.run(batch(path), threading.Event())
+        assert asked.count("find_prefix") == 1
+        assert "find" not in asked
+        assert asked.count("read_table") == (0 if path == "/1.mp4" else 1)

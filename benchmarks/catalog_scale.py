@@ -31,11 +31,12 @@ from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.compact import compact
 from catalogs.query import run_query
+from curation.counts import count_funnel
 from curation.decide import Decider
 from curation.plan import owed_units
 from curation.policy import Rule, load_policy, parse_policy
 from curation.resolve import FunnelPlan, StagePlan, resolve
-from curation.verdicts import failure_counts, funnel_counts, open_views
+from curation.verdicts import open_views
 
 SHARD_CLIPS = 5_000
 CLIPS_PER_SOURCE = 10
@@ -157,8 +158,8 @@ def _plan_looser(catalog: Catalog, funnel: FunnelPlan) -> object:
 
 
 def _status(catalog: Catalog, funnel: FunnelPlan) -> object:
-    views = open_views(catalog, funnel)
-    return funnel_counts(views, funnel)[-1].kept, len(failure_counts(views))
+    counts = count_funnel(catalog, funnel)
+    return counts.stages[-1].kept, len(counts.failures)
 
 
 def _query(sql: str) -> Step:

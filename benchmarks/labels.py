@@ -32,7 +32,7 @@ from curation.policy import load_policy
 from curation.resolve import resolve
 from curation.run import run_funnel
 from curation.summary import RunOptions
-from curation.verdicts import failure_counts, open_views
+from curation.verdicts import open_views
 from stages.ingest import Pool, list_pool
 from stages.speakers import SpeakersConfig, SpeakersScorer
 from stages.sync import load_method
@@ -104,7 +104,10 @@ def report(connection: duckdb.DuckDBPyConnection, media: Path) -> None:
     shifts(connection)
     print("\nsync: own against swapped sound (benchmarks/sync.py)")
     Bench(load_method(), media).swaps()
-    print("\nfailures by code:", failure_counts(connection) or "none")
+    failures = connection.execute(
+        "SELECT stage, error_code, count(*) FROM failures GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    print("\nfailures by code:", failures or "none")
     print("\nwrong answers")
     for question, score in scores.items():
         for line in score.wrong:

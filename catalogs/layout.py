@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,9 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalogs.manifests import MANIFESTS, Manifest, read_manifests
-from catalogs.store import Store
-
-_READERS = 16  # small files are read so many at once: on an object store each costs a round trip
+from catalogs.store import Store, read_together
 
 
 @dataclass(frozen=True)
@@ -151,6 +148,30 @@ class Layout:
             for stem in shard.stems
         )
 
+    def is_settled(self, shard: ShardFiles) -> bool:
+        """Whether one wide file holds all of it, so that it is read without a join."""
+        return len(shard.wide) == 1 and not shard.narrow and not self.has_parts(shard)
+
+    def batches(self, clips: int) -> Iterator[list[ShardFiles]]:
+        """The shards in groups, for queries whose memory must not grow with their number: first the settled ones, all
+        together, then of those that must be joined about ``clips`` clips at a time. One empty group if there are none.
+        """
+        settled = [shard for shard in self.shards if self.is_settled(shard)]
+        if settled or not self.shards:
+            yield settled
+        batch: list[ShardFiles] = []
+        held = 0
+        for shard in self.shards:
+            if self.is_settled(shard):
+                continue
+            batch.append(shard)
+            held += shard.clips
+            if held >= clips:
+                yield batch
+                batch, held = [], 0
+        if batch:
+            yield batch
+
 
 def live_clips(store: Store, split: str) -> list[str]:
     """Wide files and clips parts of one split that a reader sees."""
@@ -253,10 +274,9 @@ def _join_by_source(store: Store, names: list[str], groups: _Groups) -> dict[str
     """Join the stems of files that share a source. Returns rows by file."""
     rows: dict[str, int] = {}
     tables: list[pa.Table] = []
-    with ThreadPoolExecutor(_READERS) as readers:
-        for name, (count, sources) in zip(names, readers.map(lambda name: _sources(store, name), names), strict=True):
-            rows[name] = count
-            tables.append(pa.table({"source_id": sources, "file": pa.repeat(len(tables), len(sources))}))
+    for name, found in zip(names, read_together(lambda name: _sources(store, name), names), strict=True):
+        rows[name], sources = found
+        tables.append(pa.table({"source_id": sources, "file": pa.repeat(len(tables), len(sources))}))
     pairs = pa.concat_tables(tables)
     counts = pairs.group_by("source_id").aggregate([([], "count_all")])
     shared = counts.filter(pc.greater(counts["count_all"], 1))["source_id"]

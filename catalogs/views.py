@@ -84,10 +84,9 @@ class TableViews:
     def wide(self, shards: Sequence[ShardFiles], tables: dict[StageKey, pa.Schema]) -> str:
         """Clips with the stages' columns under their wide names (catalogs/wide.py), each clip once.
 
-        Shards of one wide file with nothing beside it are read as they are; the others are joined.
+        Settled shards are read as they are; the others are joined.
         """
-        plain = [shard for shard in shards if not shard.narrow and len(shard.wide) == 1]
-        plain = [shard for shard in plain if not self._layout.has_parts(shard)]
+        plain = [shard for shard in shards if self._layout.is_settled(shard)]
         settled = {shard.shard.name for shard in plain}
         loose = [shard for shard in shards if shard.shard.name not in settled]
         names = [*schema.CLIPS.names, *_wide_schema(tables).names[len(schema.CLIPS) :]]

@@ -23,10 +23,12 @@ import pyarrow.compute as pc
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
+from catalogs.query import storage_error_of
 from curation.annotation.gates import current_gate, is_stale, missing_gates
 from curation.annotation.records import check_name
+from curation.counts import count_funnel
 from curation.resolve import FunnelPlan
-from curation.verdicts import funnel_counts, open_views
+from curation.verdicts import open_views
 
 PART_ROWS = 50_000  #: rows of a file; what is held in memory at a time
 
@@ -40,7 +42,7 @@ class Snapshot:
         parts: file name -> rows.
         gates: stage -> its gate as it was, with ``stale`` (why it did not speak for this funnel any more, or null).
         missing_gates: what ``--require-gates`` would have refused, a line each.
-        funnel: clips and hours into and out of every stage (curation.verdicts.StageCount).
+        funnel: clips and hours into and out of every stage (curation.counts.StageCount).
     """
 
     name: str
@@ -117,7 +119,7 @@ def freeze(
         fingerprints=funnel.digests,
         gates=_gates(catalog, funnel),
         missing_gates=tuple(missing),
-        funnel=tuple(asdict(count) for count in funnel_counts(connection, funnel)),
+        funnel=tuple(asdict(count) for count in count_funnel(catalog, funnel).stages),
     )
     catalog.store.write_json(f"{folder}/snapshot.json", asdict(snapshot))
     return snapshot
@@ -148,6 +150,8 @@ def _query(connection: duckdb.DuckDBPyConnection, where: str | None) -> str:
             raise UserError(f"--where {where!r} must be one condition over the columns of curated")
         connection.execute(f"DESCRIBE {query}").fetchall()
     except duckdb.Error as error:
+        if trouble := storage_error_of(error):
+            raise trouble from error
         raise UserError(f"--where {where!r}: {str(error).strip().splitlines()[0]}") from error
     return query
 

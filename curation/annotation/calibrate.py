@@ -23,8 +23,8 @@ from curation.annotation.estimates import Rate, weighted_rate
 from curation.annotation.judgements import judge
 from curation.annotation.lots import rules_up_to
 from curation.annotation.moves import Threshold, thresholds
+from curation.annotation.population import stages_up_to
 from curation.annotation.records import all_answers, lot_names, read_lot
-from curation.annotation.strata import stages_up_to
 from curation.decide import rule_sql
 from curation.resolve import FunnelPlan, StagePlan
 from curation.verdicts import open_views

@@ -1,4 +1,4 @@
-"""Lots and answers to and from other tools: Label Studio (JSON) and spreadsheets (CSV).
+"""Lots and answers to and from spreadsheets (CSV), and what holds for answers from any tool.
 
 What comes in is checked whole before anything is stored: every answer must be about an item of the lot, with the clip
 that stands there, by a named annotator, with verdicts, reasons and scores that the lot knows. Answers that the lot has
@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
-from xml.sax.saxutils import quoteattr
 
 import pyarrow as pa
 
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
-from curation.annotation.questions import AXES, LEVELS, check_reasons, question
+from curation.annotation.questions import AXES, LEVELS, check_reasons
 from curation.annotation.records import (
     MAX_NOTE,
     PLACE,
@@ -54,46 +52,6 @@ def answers_csv(catalog: Catalog, lot: Lot) -> str:
     return _csv(columns, (_answer_row(answer) for answer in answers))
 
 
-def label_studio_tasks(lot: Lot, items: pa.Table, media_url: str) -> list[dict[str, Any]]:
-    """Tasks for Label Studio's import.
-
-    Args:
-        media_url: where its browser finds an item's picture and sound: a template with {clip_id}, {number},
-            {source_id}, {path}, {start_s} or {end_s}, as in ``http://host/clips/{clip_id}.mp4``.
-
-    Raises:
-        UserError: a template with other names in it, or a user study.
-    """
-    if lot.mode != "verdict":
-        raise UserError(f"lot {lot.name} is a user study (mode {lot.mode}): Label Studio gets lots of verdicts only")
-    tasks = []
-    for row in items.to_pylist():
-        place = {name: row[name] for name in ("clip_id", "number", "source_id", "path", "start_s", "end_s")}
-        try:
-            video = media_url.format(**place)
-        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-            raise UserError(
-                f"media URL {media_url!r}: only {', '.join(f'{{{name}}}' for name in place)} fit"
-            ) from error
-        tasks.append(
-            {"data": {"video": video, "lot": lot.name, "question": question(lot.stage, lot.side).text} | place}
-        )
-    return tasks
-
-
-def label_studio_config(lot: Lot) -> str:
-    """The labelling interface that goes with the tasks."""
-    asked = question(lot.stage, lot.side)
-    verdicts = "".join(f"<Choice value={quoteattr(name)}/>" for name in get_args(Verdict))
-    reasons = "".join(f"<Choice value={quoteattr(one.key)} hint={quoteattr(one.label)}/>" for one in asked.all_reasons)
-    return (
-        f'<View><Header value={quoteattr(asked.text)}/><Video name="video" value="$video"/>\n'
-        f'<Choices name="verdict" toName="video" choice="single" required="true">{verdicts}</Choices>\n'
-        f'<Choices name="reasons" toName="video" choice="multiple">{reasons}</Choices>\n'
-        f'<TextArea name="note" toName="video"/></View>\n'
-    )
-
-
 def _answer_row(answer: Answer) -> dict[str, Any]:
     row = {name: getattr(answer, name) for name in _ANSWER_COLUMNS}
     return row | {"verdict": answer.verdict or "", "reasons": ";".join(answer.reasons)} | answer.scores
@@ -125,74 +83,19 @@ def read_answers_csv(lot: Lot, items: pa.Table, text: str) -> list[Answer]:
         rows = [(f"line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
         raise UserError(f"line {reader.line_num}: not CSV: {error}") from error
-    return [_checked(lot, items, _csv_row(lot, row, where), where) for where, row in rows]
+    return [checked_answer(lot, items, _csv_row(lot, row, where), where) for where, row in rows]
 
 
-def read_label_studio(lot: Lot, items: pa.Table, text: str) -> list[Answer]:
-    """Answers from Label Studio's JSON export; skipped tasks and drafts are no answers. Raises UserError with the task
-    that is wrong."""
-    try:
-        tasks = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"not JSON: {error}") from error
-    if not isinstance(tasks, list):
-        raise UserError("not a Label Studio export: a list of tasks was expected")
-    answers = []
-    for position, task in enumerate(tasks):
-        where = f"task {position}"
-        try:
-            data, annotations = task["data"], task["annotations"]
-            if data["lot"] != lot.name:
-                raise UserError(f"{where}: it belongs to lot {data['lot']!r}, not {lot.name!r}")
-            rows = [_label_studio_row(data, one) for one in annotations if not one.get("was_cancelled")]
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise UserError(f"{where}: not as Label Studio exports it ({error!r})") from error
-        answers += [_checked(lot, items, row, where) for row in rows]
-    return answers
+def checked_answer(lot: Lot, items: pa.Table, row: Mapping[str, Any], where: str) -> Answer:
+    """An answer that the lot can take.
 
+    Args:
+        row: number, clip_id, annotator, verdict (empty: none), reasons, scores, note, seconds.
+        where: which line or task of the file it is, for the message.
 
-def store_answers(catalog: Catalog, lot: Lot, answers: list[Answer]) -> int:
-    """Store what the lot does not have yet. Returns how many answers that were."""
-    have = {_essence(answer) for answer in current_answers(all_answers(catalog, lot.name))}
-    new = [answer for answer in answers if _essence(answer) not in have]
-    for answer in new:
-        give(catalog, answer)
-    return len(new)
-
-
-def _csv_row(lot: Lot, row: Mapping[str | None, Any], where: str) -> dict[str, Any]:
-    if None in row or any(value is None for value in row.values()):
-        raise UserError(f"{where}: more or fewer cells than columns")
-    try:
-        return {
-            **{name: row.get(name, "") for name in ("clip_id", "annotator", "verdict", "note")},
-            "number": int(row["number"]),
-            "reasons": [reason for reason in row.get("reasons", "").split(";") if reason],
-            "seconds": float(row.get("seconds") or 0),
-            "scores": {axis: int(row[axis]) for axis in _axes(lot) if row.get(axis)},
-        }
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from error
-
-
-def _label_studio_row(data: Mapping[str, Any], annotation: Mapping[str, Any]) -> dict[str, Any]:
-    given = {result["from_name"]: result["value"] for result in annotation["result"]}
-    by = annotation["completed_by"]
-    annotator = by.get("email") or by["id"] if isinstance(by, dict) else by
-    return {
-        "number": data["number"],
-        "clip_id": data["clip_id"],
-        "annotator": str(annotator).split("@")[0],
-        "verdict": given["verdict"]["choices"][0],
-        "reasons": given.get("reasons", {}).get("choices", []),
-        "note": "\n".join(given.get("note", {}).get("text", [])),
-        "seconds": float(annotation.get("lead_time") or 0),
-        "scores": {},
-    }
-
-
-def _checked(lot: Lot, items: pa.Table, row: Mapping[str, Any], where: str) -> Answer:
-    """An answer that the lot can take. Raises UserError otherwise."""
+    Raises:
+        UserError: it cannot.
+    """
     number = row["number"]
     if type(number) is not int or not 1 <= number <= len(items):
         raise UserError(f"{where}: no item {number!r}; lot {lot.name} has 1 to {len(items)}")
@@ -225,6 +128,30 @@ def _checked(lot: Lot, items: pa.Table, row: Mapping[str, Any], where: str) -> A
         note=whole_text(row["note"]),
         seconds=max(row["seconds"], 0.0),
     )
+
+
+def store_answers(catalog: Catalog, lot: Lot, answers: list[Answer]) -> int:
+    """Store what the lot does not have yet. Returns how many answers that were."""
+    have = {_essence(answer) for answer in current_answers(all_answers(catalog, lot.name))}
+    new = [answer for answer in answers if _essence(answer) not in have]
+    for answer in new:
+        give(catalog, answer)
+    return len(new)
+
+
+def _csv_row(lot: Lot, row: Mapping[str | None, Any], where: str) -> dict[str, Any]:
+    if None in row or any(value is None for value in row.values()):
+        raise UserError(f"{where}: more or fewer cells than columns")
+    try:
+        return {
+            **{name: row.get(name, "") for name in ("clip_id", "annotator", "verdict", "note")},
+            "number": int(row["number"]),
+            "reasons": [reason for reason in row.get("reasons", "").split(";") if reason],
+            "seconds": float(row.get("seconds") or 0),
+            "scores": {axis: int(row[axis]) for axis in _axes(lot) if row.get(axis)},
+        }
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _axes(lot: Lot) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Layout (below ``annotations/``)::
 
     lots/<lot>/lot.json             what was drawn, from what, by which policy and fingerprints
     lots/<lot>/items.parquet        the clips, in the order in which they are shown
+    lots/<lot>/claim-<id>.json      while the two are being written: whose name it is
     lots/<lot>/answers/<id>.json    one file per answer, never changed: durable the moment it is given
     gates/<stage>/<id>.json         one file per acceptance (curation/annotation/gates.py)
 
@@ -161,12 +162,33 @@ def whole_text(text: str) -> str:
 
 
 def write_lot(catalog: Catalog, lot: Lot, items: pa.Table) -> None:
-    """Commit a new lot. Raises UserError if there is one of that name."""
+    """Commit a new lot.
+
+    Two that write one name at once never both succeed: each puts up a claim before it looks, so at least one of them
+    sees the other's. Where both do, both give way.
+
+    Raises:
+        UserError: the name is taken, or is just being taken.
+    """
     folder = _folder(lot.name)
-    if catalog.store.exists(f"{folder}/lot.json"):
-        raise UserError(f"there is a lot {lot.name!r} already; choose another --name")
-    catalog.store.write_table(f"{folder}/items.parquet", items.cast(ITEMS))
-    catalog.store.write_json(f"{folder}/lot.json", asdict(lot))  # last: a lot exists once this file does
+    claim = f"{folder}/claim-{uuid.uuid4().hex}.json"
+    catalog.store.write_json(claim, {"created": lot.created})
+    try:
+        check_free(catalog, lot.name, claim)
+        catalog.store.write_table(f"{folder}/items.parquet", items.cast(ITEMS))
+        catalog.store.write_json(f"{folder}/lot.json", asdict(lot))  # last: a lot exists once this file does
+    finally:
+        catalog.store.remove(claim)
+
+
+def check_free(catalog: Catalog, name: str, own_claim: str = "") -> None:
+    """Raises UserError unless a new lot may have this name."""
+    folder = _folder(name)
+    found = set(catalog.store.find(folder, ".json"))
+    if f"{folder}/lot.json" in found:
+        raise UserError(f"there is a lot {name!r} already; choose another --name")
+    if any(other.startswith(f"{folder}/claim-") for other in found - {own_claim}):
+        raise UserError(f"lot {name!r} is being drawn by somebody else, or a drawing was killed; choose another --name")
 
 
 def read_lot(catalog: Catalog, name: str) -> tuple[Lot, pa.Table]:
@@ -186,6 +208,11 @@ def lot_names(catalog: Catalog) -> list[str]:
     """Every lot of the catalog, oldest name first."""
     found = catalog.store.find("annotations/lots", "/lot.json")
     return [name.split("/")[2] for name in found]
+
+
+def taken_names(catalog: Catalog) -> set[str]:
+    """Names of lots, and of lots that are being drawn or whose drawing was cut off."""
+    return {name.split("/")[2] for name in catalog.store.find("annotations/lots", "")}
 
 
 def give(catalog: Catalog, answer: Answer) -> Answer:

@@ -36,7 +36,7 @@ def export_lot(
     """Print a lot's items, or its answers, for another tool: `funnel labels export CAT LOT > items.csv`."""
     from catalogs.catalog import Catalog
     from catalogs.errors import UserError
-    from curation.annotation import exchange
+    from curation.annotation import exchange, label_studio
     from curation.annotation.records import read_lot
 
     if label_config and form is not Form.label_studio:
@@ -46,9 +46,9 @@ def export_lot(
     opened = Catalog.open(catalog)
     found, items = read_lot(opened, lot)
     if form is Form.label_studio:
-        console.line(json.dumps(exchange.label_studio_tasks(found, items, media_url), indent=1))
+        console.line(json.dumps(label_studio.label_studio_tasks(found, items, media_url), indent=1))
         if label_config:
-            label_config.write_text(exchange.label_studio_config(found), "utf-8")
+            label_config.write_text(label_studio.label_studio_config(found), "utf-8")
             console.notice(f"wrote {label_config}")
         return
     text = exchange.items_csv(found, items) if form is Form.csv else exchange.answers_csv(opened, found)
@@ -64,7 +64,7 @@ def import_answers(
     """Take in answers that were given in another tool. Checked whole before the first is stored; may be repeated."""
     from catalogs.catalog import Catalog
     from catalogs.errors import UserError
-    from curation.annotation import exchange
+    from curation.annotation import exchange, label_studio
     from curation.annotation.records import read_lot
 
     opened = Catalog.open(catalog)
@@ -73,7 +73,7 @@ def import_answers(
         text = file.read_bytes().decode("utf-8")  # line ends inside notes stay as they are
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
-    read = exchange.read_label_studio if file.suffix.lower() == ".json" else exchange.read_answers_csv
+    read = label_studio.read_label_studio if file.suffix.lower() == ".json" else exchange.read_answers_csv
     try:
         answers = read(found, items, text)
     except UserError as error:

@@ -9,8 +9,8 @@ from curation.cli import console, options
 
 if TYPE_CHECKING:
     from catalogs.catalog import Catalog
+    from curation.counts import StageCount
     from curation.resolve import FunnelPlan
-    from curation.verdicts import StageCount
 
 
 def status(
@@ -28,27 +28,25 @@ def status(
 
 def show_status(catalog: Catalog, funnel: FunnelPlan, *, as_json: bool = False) -> None:
     """Print the funnel (`run` and `demo` end with it too)."""
-    from catalogs.query import first_row
-    from curation.verdicts import failure_counts, funnel_counts, open_views
+    from curation.counts import count_funnel
 
-    connection = open_views(catalog, funnel)
-    sql = "SELECT count(*), coalesce(sum(duration_s), 0) / 3600 FROM sources"
-    files, hours = first_row(connection.execute(sql)) or (0, 0.0)
-    counts, failures = funnel_counts(connection, funnel), failure_counts(connection)
+    counts = count_funnel(catalog, funnel)
     if as_json:
         console.as_json(
             {
                 "policy": funnel.policy.name,
                 "profile": funnel.policy.profile,
-                "sources": files,
-                "source_hours": hours,
-                "stages": [asdict(count) for count in counts],
-                "failures": [{"stage": s, "error_code": code, "count": n} for s, code, n in failures],
+                "sources": counts.files,
+                "source_hours": counts.hours,
+                "stages": [asdict(count) for count in counts.stages],
+                "failures": [{"stage": s, "error_code": code, "count": n} for s, code, n in counts.failures],
                 "fingerprints": funnel.digests,
             }
         )
         return
-    console.line(f"{files} files, {_time(hours)} of video; policy {funnel.policy.name} ({funnel.policy.profile})\n")
+    console.line(
+        f"{counts.files} files, {_time(counts.hours)} of video; policy {funnel.policy.name} ({funnel.policy.profile})\n"
+    )
     right = {"in", "kept", "kept time"}
     columns = [
         console.Column(title, name=title != "what went", align="right" if title in right else "left")
@@ -56,11 +54,11 @@ def show_status(catalog: Catalog, funnel: FunnelPlan, *, as_json: bool = False) 
     ]
     rows = [
         (count.stage, str(count.clips_in), str(count.kept), _time(count.hours_kept), _what_went(count))
-        for count in counts
+        for count in counts.stages
     ]
     console.table(columns, rows)
-    if failures:
-        console.line("\nfailures: " + ", ".join(f"{stage} {code} {n}" for stage, code, n in failures))
+    if counts.failures:
+        console.line("\nfailures: " + ", ".join(f"{stage} {code} {n}" for stage, code, n in counts.failures))
 
 
 def _what_went(count: StageCount) -> str:

@@ -1,6 +1,7 @@
 """Whatever is done to a catalog in whatever order, its views and plans say what a plain dict says."""
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -8,8 +9,10 @@ import pytest
 
 from catalogs.catalog import Catalog
 from catalogs.verify import verify
+from curation import counts
+from curation.counts import count_funnel
 from curation.plan import owed_units
-from curation.verdicts import funnel_counts, open_views
+from curation.verdicts import open_views
 from tests.catalogs.compaction_model import Failed, Model
 from tests.curation.fakes import fake_funnel
 
@@ -17,7 +20,8 @@ FUNNEL = fake_funnel(first="number < 6", second="number < 6")
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_views_and_plans_say_what_was_done(tmp_path: Path, seed: int) -> None:
+def test_views_and_plans_say_what_was_done(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "_BATCH_CLIPS", 2)
     catalog = Catalog.open_or_create(str(tmp_path / "cat"))
     model = Model(catalog, FUNNEL, random.Random(seed))
     done = []
@@ -42,9 +46,13 @@ def check_views(model: Model, history: str) -> None:
     assert found == verdicts, history
     kept = sorted((clip, model.outcomes["first"][clip]) for clip, verdict, *_ in verdicts if verdict == "keep")
     assert pairs(views, "SELECT clip_id, number FROM curated") == kept, history
-    counts = funnel_counts(views, model.funnel)
-    assert counts[-1].kept == len(kept), history
-    assert sum(count.pending for count in counts) == sum(verdict == "pending" for _, verdict, *_ in verdicts), history
+    counted = count_funnel(model.catalog, model.funnel)
+    stopped = Counter(found[2:] for found in verdicts if found[2] is not None)
+    for line in counted.stages:
+        told = Counter(line.dropped) + Counter({"failed": line.failed, None: line.pending})
+        assert told == Counter({rule: n for (stage, rule), n in stopped.items() if stage == line.stage}), history
+    assert counted.stages[-1].kept == len(kept), history
+    assert [*counted.failures] == pairs(views, "SELECT stage, error_code, count(*) FROM failures GROUP BY ALL"), history
 
 
 def check_plan(model: Model, history: str) -> None:

@@ -3,9 +3,9 @@
 =======  =====================================  ==============================================================
 GET      ``/``                                  the page; with ``?token=`` it also sets the cookie
 GET      ``/static/…``                          its scripts and styles
-GET      ``/api/lot``                           the question, reasons, axes, and what the lot is
+GET      ``/api/lot``                           the question and reasons, or axes, and what the lot is
 GET      ``/api/work?annotator=A``              A's own answers, progress, and what A should judge next
-GET      ``/api/items/N?annotator=A``           scores, rules and facts of one item
+GET      ``/api/items/N?annotator=A``           scores, rules and place of one item (a user study: nothing)
 GET      ``/api/items/N/first`` (or ``other``)  frame times, size, waveform of its clip; waits until it is written
 GET      ``/media/N/first.mp4``                 the clip itself, with ranges
 GET      ``/api/items/N/boxes``                 faces and persons found in it
@@ -112,8 +112,10 @@ class _Page:
         # Names what the browser keeps for this lot: another catalog's lot of the same name is another lot.
         clip_ids = [item["clip_id"] for item in desk.items.values()]
         self._key = f"{desk.lot.name}-{ids_digest([desk.lot.created, *clip_ids])}"
+        self._is_study = desk.lot.mode != "verdict"  # user studies are blind to everything but the clips
+        self._box_kinds = () if self._is_study else KINDS.get(desk.lot.stage, ())
         self._clips = ClipCache()
-        self._boxes = BoxFinder(KINDS.get(desk.lot.stage, ()))
+        self._boxes = BoxFinder(self._box_kinds)
 
     def close(self) -> None:
         self._boxes.close()
@@ -128,26 +130,23 @@ class _Page:
 
     async def lot(self, request: Request) -> Response:
         lot = self._desk.lot
-        asked = question(lot.stage, lot.side)
-        return JSONResponse(
-            {
-                "key": self._key,
-                "name": lot.name,
-                "stage": lot.stage,
-                "side": lot.side,
-                "mode": lot.mode,
-                "size": len(self._desk.items),
-                "overlap": lot.overlap,
-                "policy": lot.policy,
-                "profile": lot.profile,
-                "question": asked.text,
-                "reasons": {verdict: [one._asdict() for one in offered] for verdict, offered in asked.reasons.items()},
-                "axes": [axis._asdict() for axis in AXES],
-                "boxes": KINDS.get(lot.stage, ()),
-                "annotator": self._annotator,
-                "max_note": MAX_NOTE,
-            }
-        )
+        told: dict[str, Any] = {
+            "key": self._key,
+            "name": lot.name,
+            "stage": lot.stage,
+            "mode": lot.mode,
+            "size": len(self._desk.items),
+            "boxes": self._box_kinds,
+            "annotator": self._annotator,
+            "max_note": MAX_NOTE,
+        }
+        if self._is_study:
+            told["axes"] = [axis._asdict() for axis in AXES]
+        else:
+            asked = question(lot.stage, lot.side)
+            reasons = {verdict: [one._asdict() for one in offered] for verdict, offered in asked.reasons.items()}
+            told |= {"side": lot.side, "question": asked.text, "reasons": reasons}
+        return JSONResponse(told)
 
     async def work(self, request: Request) -> Response:
         annotator = self._who(request.query_params.get("annotator", ""))
@@ -157,21 +156,23 @@ class _Page:
 
     async def item(self, request: Request) -> Response:
         number = self._number(request)
-        item, lot = self._desk.items[number], self._desk.lot
         if annotator := request.query_params.get("annotator"):
             await run_in_threadpool(self._desk.is_shown, number, self._who(annotator))
-        told: dict[str, Any] = {"number": number, "duration_s": item["end_s"] - item["start_s"]}
-        if lot.mode == "verdict":  # user studies are blind to everything but the clips
-            told |= {
-                "clip_id": item["clip_id"],
-                "source": posixpath.basename(item["path"]),
-                "start_s": item["start_s"],
-                "end_s": item["end_s"],
-                "drop_rule": item["drop_rule"],
-                "scores": [asdict(score) for score in self._scores.columns[number]],
-                "rules": [asdict(rule) for rule in self._scores.rules[number]],
-            }
-        return JSONResponse(told)
+        return JSONResponse({} if self._is_study else self._facts(number))
+
+    def _facts(self, number: int) -> dict[str, Any]:
+        """What the page shows of an item beside its clip, and no more: what it is sent, an annotator can see."""
+        item = self._desk.items[number]
+        told = {
+            "source": posixpath.basename(item["path"]),
+            "start_s": item["start_s"],
+            "end_s": item["end_s"],
+            "scores": [asdict(score) for score in self._scores.columns[number] if score.value is not None],
+            "rules": [asdict(rule) for rule in self._scores.rules[number]],
+        }
+        if self._desk.lot.side == "dropped":
+            told["drop_rule"] = item["drop_rule"]
+        return told
 
     async def clip(self, request: Request) -> Response:
         return JSONResponse(asdict((await self._written(request)).playable))
@@ -183,8 +184,8 @@ class _Page:
 
     async def boxes(self, request: Request) -> Response:
         number = self._number(request)
-        if not KINDS.get(self._desk.lot.stage):
-            raise HTTPException(404, "boxes do not help to judge this stage")
+        if not self._box_kinds:
+            raise HTTPException(404, "boxes do not help to judge this lot")
         span = await self._span(number, "first")
         overlay = await _shared(self._boxes.overlay(span))
         return JSONResponse(asdict(overlay))

@@ -1,12 +1,10 @@
-"""Out to Label Studio and CSV, and back; everything that is wrong with a file is one line and stores nothing."""
+"""Out to spreadsheets, and back; everything that is wrong with a file is one line and stores nothing."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pyarrow as pa
 import pytest
@@ -29,25 +27,6 @@ def catalog(tmp_path: Path) -> Catalog:
 def drawn(catalog: Catalog, **options: object) -> tuple[Lot, pa.Table]:
     lot = draw_lot(catalog, FUNNEL, Draw("audio_quality", n=5, stratify=(), **options))  # type: ignore[arg-type]
     return read_lot(catalog, lot.name)
-
-
-def exported(lot: Lot, items: pa.Table, changes: dict | None = None) -> list[dict]:
-    """What Label Studio exports for our tasks once somebody has judged them."""
-    tasks = exchange.label_studio_tasks(lot, items, "http://host/{clip_id}.mp4")
-    for number, task in enumerate(tasks):
-        result = [
-            {"from_name": "verdict", "to_name": "video", "type": "choices", "value": {"choices": ["bad"]}},
-            {"from_name": "reasons", "to_name": "video", "type": "choices", "value": {"choices": ["noise", "echo"]}},
-            {"from_name": "note", "to_name": "video", "type": "textarea", "value": {"text": ["hums", "a lot"]}},
-        ]
-        by = {"id": 1, "email": "ann@example.org"} if number % 2 else 7
-        task["id"] = number
-        task["annotations"] = [
-            {"completed_by": by, "result": result, "lead_time": 2.5, "was_cancelled": False},
-            {"completed_by": 8, "result": [], "was_cancelled": True},
-        ]
-    tasks[0]["data"].update(changes or {})
-    return tasks
 
 
 def test_csv_goes_out_and_comes_back(catalog: Catalog) -> None:
@@ -78,12 +57,6 @@ def test_a_spreadsheet_of_pairs_names_both_clips(catalog: Catalog) -> None:
     assert [float(row["other_end_s"]) for row in rows] == items["other_end_s"].to_pylist()
 
 
-def test_label_studio_gets_no_user_study(catalog: Catalog) -> None:
-    lot, items = drawn(catalog, mode="pair")
-    with pytest.raises(UserError, match="is a user study"):
-        exchange.label_studio_tasks(lot, items, "http://host/{clip_id}.mp4")
-
-
 def test_a_spreadsheet_with_the_fewest_columns(catalog: Catalog) -> None:
     lot, items = drawn(catalog)
     lines = [f"{number},{clip},ann,good" for number, clip in enumerate(items["clip_id"].to_pylist(), 1)]
@@ -104,64 +77,6 @@ def test_scores_of_a_user_study(catalog: Catalog) -> None:
     for wrong in ("3,0", "-1,0", ","):
         with pytest.raises(UserError, match="takes scores of 0, 1, 2"):
             exchange.read_answers_csv(lot, items, text.replace("2,0", wrong))
-
-
-def test_label_studio_goes_out(catalog: Catalog) -> None:
-    lot, items = drawn(catalog)
-    tasks = exchange.label_studio_tasks(lot, items, "http://host/{clip_id}.mp4#t={start_s},{end_s}")
-    first = items.to_pylist()[0]
-    assert tasks[0]["data"]["video"] == f"http://host/{first['clip_id']}.mp4#t={first['start_s']},{first['end_s']}"
-    assert tasks[0]["data"]["question"] == "Is the voice clean enough to train on?"
-    assert "measured" not in tasks[0]["data"]
-    view = ElementTree.fromstring(exchange.label_studio_config(lot))
-    verdicts, reasons = view.findall("Choices")
-    assert [choice.get("value") for choice in verdicts] == ["good", "bad", "unsure"]
-    assert "noise" in [choice.get("value") for choice in reasons]
-    for template in ("{measured}", "{", "{0}", "{path.parent}", "{number[0]}"):
-        with pytest.raises(UserError, match="media URL"):
-            exchange.label_studio_tasks(lot, items, template)
-
-
-def test_label_studio_comes_back(catalog: Catalog) -> None:
-    lot, items = drawn(catalog)
-    answers = exchange.read_label_studio(lot, items, json.dumps(exported(lot, items)))
-    assert [answer.number for answer in answers] == [1, 2, 3, 4, 5]
-    assert [answer.annotator for answer in answers] == ["7", "ann", "7", "ann", "7"]
-    first = answers[0]
-    assert (first.verdict, first.reasons, first.note) == ("bad", ("noise", "echo"), "hums\na lot")
-    assert first.seconds == 2.5
-    assert exchange.store_answers(catalog, lot, answers) == 5
-
-
-def test_half_a_character_does_not_cost_the_answer(catalog: Catalog) -> None:
-    lot, items = drawn(catalog)
-    (answer, *_) = exchange.read_label_studio(lot, items, json.dumps(exported(lot, items)).replace("hums", "\\ud83d"))
-    assert answer.note == "\ufffd\na lot"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"number": 99}, "task 0: no item 99"),
-        ({"number": "1"}, "task 0: no item '1'"),
-        ({"clip_id": "c0"}, "task 0: item 1 is clip"),
-        ({"lot": "other"}, "task 0: it belongs to lot 'other'"),
-        ({"number": True}, "task 0: no item True"),
-    ],
-)
-def test_tasks_that_are_not_of_this_lot(catalog: Catalog, changes: dict, message: str) -> None:
-    lot, items = drawn(catalog)
-    with pytest.raises(UserError, match=message):
-        exchange.read_label_studio(lot, items, json.dumps(exported(lot, items, changes)))
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "{}", "[1]", '[{"data": {}}]', '[{"data": {"lot": "LOT"}, "annotations": [{}]}]']
-)
-def test_files_that_are_not_of_label_studio(catalog: Catalog, text: str) -> None:
-    lot, items = drawn(catalog)
-    with pytest.raises(UserError, match=r"JSON|not a Label Studio export|not as Label Studio exports it"):
-        exchange.read_label_studio(lot, items, text.replace("LOT", lot.name))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from catalogs.ids import clip_id
 from curation.annotation import lots as lots_module
 from curation.annotation.lots import Draw, draw_lot
 from curation.annotation.plans import Promise
+from curation.annotation.population import Population
 from curation.annotation.records import Lot, read_lot
 from curation.annotation.strata import allocate, allocate_at_least
 from curation.resolve import FunnelPlan
@@ -65,6 +67,23 @@ def test_the_same_seed_draws_the_same_lot_however_the_rows_lie(catalog: Catalog,
     assert drawn(backwards, stage="face_count", n=40, seed=7)[1].equals(first)
 
 
+def test_a_seed_draws_what_it_always_drew(catalog: Catalog) -> None:
+    """Figures of the first release: who quotes a seed must get the same lot, strata and weights from a later one."""
+    lot, items = drawn(catalog, stage="audio_quality", n=40, seed=7)
+    assert [(stratum.population, stratum.sampled) for stratum in lot.strata] == [
+        *((15, 3), (15, 3), (18, 4), (20, 4)),
+        *((35, 7), (35, 7), (32, 6), (30, 6)),
+    ]
+    assert lot.strata[1].name == "source first, dnsmos_ovrl 2: 2.495 to 2.997"
+    weights = {stratum.name: stratum.population / stratum.sampled for stratum in lot.strata}
+    assert items["weight"].to_pylist() == [weights[name] for name in items["stratum"].to_pylist()]
+    ids = "".join(items["clip_id"].to_pylist())
+    assert hashlib.sha256(ids.encode()).hexdigest().startswith("1fc0707a083fe6a9")
+    _, dropped = drawn(catalog, stage="audio_quality", side="dropped", n=12, seed=7)
+    ids = "".join(dropped["clip_id"].to_pylist())
+    assert hashlib.sha256(ids.encode()).hexdigest().startswith("119c09200efd302d")
+
+
 def test_each_lot_of_a_stage_has_a_new_seed_and_a_name(catalog: Catalog) -> None:
     first, _ = drawn(catalog, stage="face_count", n=10)
     second, _ = drawn(catalog, stage="face_count", n=10)
@@ -102,10 +121,8 @@ def test_every_clip_is_drawn_equally_often(catalog: Catalog, monkeypatch: pytest
     counts: dict[str, int] = {}
     written: list[pa.Table] = []
     monkeypatch.setattr(lots_module, "write_lot", lambda catalog, lot, items: written.append(items))
-    connection = lots_module.open_views(catalog, FUNNEL)
-    connection.execute("CREATE TABLE settled AS SELECT * FROM verdicts")
-    connection.execute("CREATE OR REPLACE VIEW verdicts AS SELECT * FROM settled")
-    monkeypatch.setattr(lots_module, "open_views", lambda catalog, funnel: connection)
+    walked = Population(catalog, FUNNEL, FUNNEL.stages[-1], "kept", ())
+    monkeypatch.setattr(lots_module, "Population", lambda *arguments: walked)
     for seed in range(60):
         draw_lot(catalog, FUNNEL, Draw("audio_quality", n=50, stratify=(), seed=seed))
     for items in written:
@@ -172,6 +189,7 @@ def test_a_moved_file_is_shown_where_it_lies_now(catalog: Catalog) -> None:
         ({"stage": "face_count", "n": 9, "stratify": ("face_count_mx",)}, "did you mean 'face_count_max'?"),
         ({"stage": "face_count", "n": 9, "stratify": ("source_id",)}, "9 clips cannot be drawn from 40 strata"),
         ({"stage": "face_count", "n": 300, "stratify": ("clip_id",)}, "300 strata by clip_id; at most 100"),
+        ({"stage": "face_count", "n": 9, "stratify": ("rule",)}, "no rule has dropped a kept clip"),
         ({"stage": "face_count", "n": 9, "sequential": True}, "give --plan"),
         ({"stage": "face_count", "promise": Promise(), "side": "dropped"}, "of kept clips"),
         ({"stage": "face_count", "promise": Promise(0.01, 0.99, 0.005), "sequential": True}, "leave --sequential away"),

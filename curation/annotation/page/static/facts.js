@@ -12,7 +12,7 @@ export function rulesAndScores(item) {
       make("td", {}, rule.name, item.drop_rule === rule.name ? " (dropped it)" : ""),
       make("td", {}, make("code", {}, rule.expression))));
   const [deciding, others] = [true, false].map((decides) =>
-    item.scores.filter((score) => score.decides === decides && score.value !== null).map(scoreRow));
+    item.scores.filter((score) => score.decides === decides).map(scoreRow));
   return [
     ...(rules.length ? [make("table", { className: "rules" }, make("tbody", {}, ...rules))] : []),
     make("table", { className: "values" }, make("tbody", {}, ...deciding, ...others)),

@@ -38,9 +38,26 @@ def test_an_item_shows_scores_and_rules_but_no_folder(open_page: Open) -> None:
         assert str(client.desk.items[1]["path"].rsplit("/", 1)[0]) not in client.get(path).text  # type: ignore[attr-defined]
 
 
+def test_an_annotator_is_sent_what_the_page_shows_and_no_more(open_page: Open, tmp_path: Path) -> None:
+    client = open_page()
+    lot, item = client.get("/api/lot").json(), client.get("/api/items/1").json()
+    asked = {"key", "name", "stage", "mode", "size", "boxes", "annotator", "max_note"}
+    assert lot.keys() == asked | {"side", "question", "reasons"}
+    assert item.keys() == {"source", "start_s", "end_s", "scores", "rules"}
+    assert "sync_method" not in {score["name"] for score in item["scores"]}  # nothing was measured there
+    (tmp_path / "dropped").mkdir()
+    dropped = open_page(folder=tmp_path / "dropped", side="dropped")
+    assert dropped.get("/api/items/1").json().keys() == item.keys() | {"drop_rule"}
+
+
 @pytest.mark.parametrize("mode", ["scale", "pair"])
 def test_user_studies_are_blind(open_page: Open, mode: str) -> None:
-    assert open_page(mode=mode).get("/api/items/1").json().keys() == {"number", "duration_s"}
+    client = open_page(mode=mode)
+    assert client.get("/api/items/1?annotator=anna").json() == {}
+    lot = client.get("/api/lot").json()
+    assert lot.keys() == {"key", "name", "stage", "mode", "size", "boxes", "annotator", "max_note", "axes"}
+    assert lot["boxes"] == []
+    assert client.get("/api/items/1/boxes").status_code == 404
 
 
 def test_a_clip_is_served_whole_and_by_ranges(open_page: Open) -> None:

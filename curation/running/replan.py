@@ -49,18 +49,18 @@ class Replanner:
         """Clips that one stage has settled since they were planned, and whether they passed; adds to ``tally``."""
         news: dict[str, bool] = {}
         failures: dict[str, dict] = {}
+        owed = {clip_id for clip_id, task in tasks.items() if plan.name not in task.done}
         folder = f"{plan.name}/fp={plan.digest}"
         for name in self._catalog.store.find_prefix(f"failures/{folder}/{shard.stem}."):
             failed = self._failed(name)
-            for clip_id in tasks.keys() & failed.keys():
+            for clip_id in owed & failed.keys():
                 if failed[clip_id]["attempt"] > tasks[clip_id].attempts.get(plan.name, 0):
                     news[clip_id], failures[clip_id] = False, failed[clip_id]
         for name in self._catalog.store.find_prefix(f"measurements/{folder}/{shard.stem}."):
             passed = self._passed(name, plan.name)
-            for clip_id in tasks.keys() & passed.keys():
-                if plan.name not in tasks[clip_id].done:
-                    news[clip_id] = passed[clip_id]
-                    failures.pop(clip_id, None)
+            for clip_id in owed & passed.keys():
+                news[clip_id] = passed[clip_id]
+                failures.pop(clip_id, None)
         tally.note_failures(failures.values())
         tally.measured[plan.name] += len(news) - len(failures)
         return news

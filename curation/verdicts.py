@@ -48,7 +48,8 @@ def open_views(catalog: Catalog, funnel: FunnelPlan) -> duckdb.DuckDBPyConnectio
     connection.execute(f"CREATE VIEW failures AS {' UNION ALL '.join(f'({sql})' for sql in failures)}")
     connection.execute(f"CREATE VIEW _wide AS {views.wide(layout.shards, {key: tables[key] for key in keys})}")
     define_rules(connection, [plan for plan in funnel.stages if plan.is_available])
-    connection.execute(f"CREATE VIEW verdicts AS {_verdict_sql(funnel)}")
+    connection.execute(f"CREATE VIEW _stops AS {_stops_sql(funnel)}")
+    connection.execute(f"CREATE VIEW verdicts AS {_VERDICTS}")
     connection.execute(f"CREATE VIEW curated AS {_curated_sql(funnel)}")
     return connection
 
@@ -58,24 +59,27 @@ def _digests(catalog: Catalog, funnel: FunnelPlan, stage: str) -> list[str]:
     return [plan.digest] if plan else catalog.fingerprints(stage)[:1]
 
 
-def _verdict_sql(funnel: FunnelPlan) -> str:
-    """One row per clip: clip_id, verdict (keep | drop | pending), drop_stage, drop_rule, drop_value, pending_stage."""
+def _stops_sql(funnel: FunnelPlan) -> str:
+    """One row per clip: where it stopped (SQL lists begin at 1; null: kept), the stage's name, and why."""
     rules = ", ".join(map(verdict_sql.rule, funnel.stages))
     values = ", ".join(map(verdict_sql.value, funnel.stages))
-    stop = verdict_sql.stop(funnel.stages)
     return f"""
-        WITH walked AS (
-            SELECT clip_id, {stop} AS stop, [{rules}][stop] AS rule, [{values}][stop] AS value,
-                   {[plan.name for plan in funnel.stages]}[stop] AS stage
-            FROM _wide
-        )
-        SELECT clip_id,
-               CASE WHEN stop IS NULL THEN 'keep' WHEN rule IS NULL THEN 'pending' ELSE 'drop' END AS verdict,
-               CASE WHEN rule IS NOT NULL THEN stage END AS drop_stage,
-               rule AS drop_rule, CASE WHEN rule IS NOT NULL THEN value END AS drop_value,
-               CASE WHEN rule IS NULL THEN stage END AS pending_stage
+        WITH walked AS (SELECT *, {verdict_sql.stop(funnel.stages)} AS stop FROM _wide)
+        SELECT clip_id, duration_s, stop, {[plan.name for plan in funnel.stages]}[stop] AS stage,
+               [{rules}][stop] AS rule, [{values}][stop] AS value
         FROM walked
     """
+
+
+#: One row per clip: clip_id, verdict (keep | drop | pending), drop_stage, drop_rule, drop_value, pending_stage.
+_VERDICTS = """
+    SELECT clip_id,
+           CASE WHEN stop IS NULL THEN 'keep' WHEN rule IS NULL THEN 'pending' ELSE 'drop' END AS verdict,
+           CASE WHEN rule IS NOT NULL THEN stage END AS drop_stage,
+           rule AS drop_rule, CASE WHEN rule IS NOT NULL THEN value END AS drop_value,
+           CASE WHEN rule IS NULL THEN stage END AS pending_stage
+    FROM _stops
+"""
 
 
 def _curated_sql(funnel: FunnelPlan) -> str:

@@ -50,11 +50,9 @@ class Walk:
         self._names = [plan.name for plan in funnel.stages]
         connection.execute(
             f"""CREATE TEMP TABLE _walked AS
-            SELECT clip_id, duration_s AS _seconds, drop_rule, verdict = 'keep' AS _kept,
-                   coalesce(list_position({self._names}, coalesce(drop_stage, pending_stage)) - 1, {_KEPT})::UTINYINT
-                       AS stop,
-                   md5_number_lower('{seed}:' || clip_id) AS _place
-            FROM verdicts JOIN clips USING (clip_id)"""
+            SELECT clip_id, duration_s AS _seconds, rule AS drop_rule, stop IS NULL AS _kept,
+                   coalesce(stop - 1, {_KEPT})::UTINYINT AS stop, md5_number_lower('{seed}:' || clip_id) AS _place
+            FROM _stops"""
         )
 
     def lines(self) -> list[FunnelLine]:

@@ -170,6 +170,7 @@ def _workers() -> list[psutil.Process]:
 def _in_the_way(folder: Path) -> Iterator[None]:
     """A file lies where the folder should be."""
     aside = folder.with_suffix(".aside")
+    folder.mkdir(parents=True, exist_ok=True)  # nothing may have been committed yet
     folder.rename(aside)
     folder.touch()
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import repeat
@@ -102,10 +102,15 @@ def _tasks_from(stream: bytes) -> Tasks:
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit of work: clips of one shard. Its output is committed as a whole, stage by stage."""
+    """One unit of work: clips of one shard. Its output is committed as a whole, stage by stage.
+
+    Attributes:
+        is_again: a worker before has not told what it did with it, so what is committed of it is still to be counted.
+    """
 
     shard: Shard
     tasks: Sequence[ClipTask]
+    is_again: bool = False
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -113,6 +118,10 @@ class Unit:
     def part(self, begin: int, end: int) -> Unit:
         """The tasks from ``begin`` to before ``end`` (or the last) as a unit of their own."""
         return Unit(self.shard, self.tasks[begin:end])
+
+    def again(self) -> Unit:
+        """The same, for another worker to try."""
+        return replace(self, is_again=True)
 
     def halves(self) -> tuple[Unit, Unit]:
         """Two smaller units, to corner a clip that kills its worker."""
@@ -128,6 +137,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def again(self) -> Batch:
+        """The same, for another worker to try: of files and sources only what is done is counted."""
+        return self
 
     def halves(self) -> tuple[Batch, Batch]:
         middle = len(self.items) // 2

@@ -107,6 +107,10 @@ def calibrate(
     labels = gather_labels(catalog, funnel, plan)
     if not len(labels.verdicts):
         others = f" ({', '.join(labels.other_lots)}: drawn under other rules or models)" if labels.other_lots else ""
+        if labels.open_lots:
+            raise UserError(
+                f"no clip of {', '.join(labels.open_lots)} is judged under this policy yet{others}; `funnel annotate`"
+            )
         raise UserError(f"no judged lot of {stage} under this policy{others}; `funnel sample` draws one")
     connection = open_views(catalog, funnel)
     found = [_calibration(connection, funnel, plan, one, labels, max_bad_rate, confidence) for one in movable]

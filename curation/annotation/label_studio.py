@@ -104,7 +104,7 @@ def _axis_config(axis: Axis, mode: Mode) -> str:
         f'<Choice value={quoteattr(label)} alias="{level}"/>' for level, label in zip(LEVELS[mode], labels, strict=True)
     )
     control = f'<Choices name="{axis.key}" toName="video" choice="single" showInline="true" required="true">'
-    return f"<Header value={quoteattr(axis.label)}/>{control}{levels}</Choices>"
+    return f"<Header value={quoteattr(axis.asked(mode))}/>{control}{levels}</Choices>"
 
 
 # --- in ---------------------------------------------------------------------------------------------------------------

@@ -39,17 +39,28 @@ class Question:
 
 
 class Axis(NamedTuple):
-    """One thing that is scored in the modes ``scale`` and ``pair``; ``levels`` say what 0, 1 and 2 mean."""
+    """One thing that is scored: ``label`` asks for it in mode ``scale``, where ``levels`` say what 0, 1 and 2 mean;
+    ``pair_label`` asks which of two clips is better in it."""
 
     key: str
     label: str
     levels: tuple[str, str, str]
+    pair_label: str
+
+    def asked(self, mode: Mode) -> str:
+        """The question in this mode."""
+        return self.pair_label if mode == "pair" else self.label
 
 
 #: What user studies score (modes ``scale``: 0, 1, 2 per clip; ``pair``: -1, 0, 1 for which of two is better).
 AXES = (
-    Axis("av_consistency", "Do sound and lips belong together?", ("not at all", "partly", "fully")),
-    Axis("visual_quality", "How good is the picture?", ("poor", "fair", "good")),
+    Axis(
+        "av_consistency",
+        "Do sound and lips belong together?",
+        ("not at all", "partly", "fully"),
+        "In which do sound and lips belong together better?",
+    ),
+    Axis("visual_quality", "How good is the picture?", ("poor", "fair", "good"), "Which has the better picture?"),
 )
 
 #: What an axis may be given, from worst to best.

@@ -73,8 +73,8 @@ class ClipWorker:
 
         A single clip is committed stage after stage: should it kill this process, it is known where.
         """
-        owed, _ = self._replan(unit)
-        work = self._work = _Work(owed)
+        owed, settled = self._replan(unit)
+        work = self._work = _Work(owed, settled if unit.is_again else Tally())
         try:
             self._measure_all(work, stop)
         finally:
@@ -203,6 +203,8 @@ class ClipWorker:
                         work.count(task)
         work.tally.seconds[plan.name] += time.monotonic() - began
         work.tally.decode_seconds[plan.name] += sum(clip.decode_seconds for clip in clips)
+        if len(work.unit) == 1:
+            self._commit(work)
         return [] if stop.is_set() else passed
 
     def _results(

@@ -38,9 +38,11 @@ _REFUSALS = 3  # tries of a unit that the storage refuses
 
 
 class Divisible(Protocol):
-    """A unit of work that can be halved, to corner what kills its worker."""
+    """A unit of work that can be tried again, and halved, to corner what kills its worker."""
 
     def __len__(self) -> int: ...
+
+    def again(self) -> Any: ...
 
     def halves(self) -> tuple[Any, Any]: ...
 
@@ -157,6 +159,8 @@ class ActorPool(Generic[U]):
         return self._new.pop()
 
     def _assign(self, task: _Task[U]) -> None:
+        if task.began:  # what the worker before has committed, it has not told
+            task.unit = task.unit.again()
         task.began = time.monotonic()
         task.copies += 1
         self._open.add(task)
@@ -186,7 +190,8 @@ class ActorPool(Generic[U]):
             return  # another worker was faster
         if isinstance(outcome, Report):
             self._deaths_in_a_row = 0
-            self._pace.note(len(task.unit), time.monotonic() - task.began)
+            if worked_on := outcome.tally.clips:  # what others had settled meanwhile says nothing of the cost
+                self._pace.note(worked_on, time.monotonic() - task.began)
             yield from self._close(task, outcome.tally)
         elif task.copies:
             return  # another worker is still at it

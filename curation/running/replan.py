@@ -50,6 +50,10 @@ class Replanner:
         news: dict[str, bool] = {}
         failures: dict[str, dict] = {}
         owed = {clip_id for clip_id, task in tasks.items() if plan.name not in task.done}
+        if (
+            not owed
+        ):  # nothing is asked of the storage, and no part kept, for stages that an earlier run has been through
+            return news
         folder = f"{plan.name}/fp={plan.digest}"
         for name in self._catalog.store.find_prefix(f"failures/{folder}/{shard.stem}."):
             failed = self._failed(name)

@@ -11,6 +11,7 @@ from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.compact import compact
 from catalogs.errors import ErrorCode
+from catalogs.store import Store
 from curation import plan as planning
 from curation.plan import Retry, owed_units
 from curation.resolve import FunnelPlan
@@ -147,6 +148,24 @@ def test_a_unit_that_waited_leaves_out_what_was_done_meanwhile(catalog: Catalog,
     left, tally = Replanner(catalog, FUNNEL, frozenset({"first"}))(unit)
     assert owed([left]) == {clips[3]: {}}
     assert tally.clips == 3
+
+
+def test_a_stage_that_was_settled_when_the_unit_was_planned_is_not_looked_up(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (unit, *_) = plan(catalog)
+    measure(catalog, unit, "first", {task.span.clip_id: 1.0 for task in unit.tasks})
+    again = next(one for one in plan(catalog) if one.shard == unit.shard)
+    asked: list[str] = []
+    find = Store.find_prefix
+
+    def note(self: Store, prefix: str) -> list[str]:
+        asked.append(prefix)
+        return find(self, prefix)
+
+    monkeypatch.setattr(Store, "find_prefix", note)
+    assert Replanner(catalog, FUNNEL)(again) == (again, Tally())
+    assert {prefix.split("/")[1] for prefix in asked} == {"second"}
 
 
 def test_a_failure_that_the_unit_is_to_try_again_does_not_stop_it(catalog: Catalog) -> None:

@@ -1,11 +1,13 @@
-"""Serves the annotation page on the loopback interface until Ctrl-C."""
+"""Serves the annotation page on the loopback interface until Ctrl-C, SIGTERM, or the terminal is closed."""
 
 from __future__ import annotations
 
 import errno
 import secrets
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -22,7 +24,7 @@ _LEAVING_S = 2  # how long open connections (a clip that is being sent) are wait
 def serve(
     desk: Desk, places: Places, scores: Scores, annotator: str | None, port: int, ready: Callable[[str], None]
 ) -> None:
-    """Serve one lot; returns after Ctrl-C.
+    """Serve one lot; returns after Ctrl-C, SIGTERM, or the end of the terminal, with the written clips removed.
 
     Args:
         desk, places, scores, annotator: see :func:`create_app`.
@@ -44,11 +46,40 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=_LEAVING_S,
         )
-        ready(f"http://{HOST}:{port}/?token={token}")
+        server = _Server(config, lambda: ready(f"http://{HOST}:{port}/?token={token}"))
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            with _ended_by_signals(server):
+                server.run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn has ended in order and hands the signal on: this is how serving ends
             return
+
+
+class _Server(uvicorn.Server):
+    """Says that it is ready once it handles signals: a Ctrl-C right after that ends in order too."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+@contextmanager
+def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """SIGTERM and SIGHUP end the server as Ctrl-C does. By themselves they would kill the process, uvicorn included (it
+    hands SIGTERM on at its end), and leave up to a gigabyte of clips behind."""
+
+    def end(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _listen(port: int) -> socket.socket:

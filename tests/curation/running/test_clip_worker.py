@@ -10,6 +10,8 @@ from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from catalogs.layout import Shard
 from catalogs.media import MediaConfig, MediaLimits
+from catalogs.storage_errors import StorageError
+from catalogs.store import Store
 from curation.policy import Policy, Rule, StagePolicy
 from curation.resolve import resolve
 from curation.running import clip_worker
@@ -19,7 +21,7 @@ from curation.units import ClipTask, Unit
 from stages.caption import STAGE
 from stages.captions import skycaptioner
 from stages.captions.skycaptioner import SkyCaptionerConfig, SkyCaptionerScorer
-from tests.curation.fakes import FakeConfig, fake_stage
+from tests.curation.fakes import FakeConfig, Number, SecondScorer, fake_stage
 from tests.stages.captions.grey_clips import asked_about, captioning, grey_span
 from tests.stages.chat_server import chat_server, failing, saying, together
 
@@ -176,6 +178,50 @@ def test_a_clip_that_hangs_in_a_batch_of_its_own_is_convicted(catalog, unit, mon
         hang_after(0, funnel, catalog, Unit(unit.shard, unit.tasks[:1]), monkeypatch)
     (failure,) = committed(catalog, funnel)["caption"][1]
     assert (failure["id"], failure["error_code"]) == ("clip00", "crashed")
+
+
+def test_what_a_single_clip_has_passed_is_committed_before_the_next_stage(catalog, unit, monkeypatch):
+    """Should that one kill the process, the stage before it, which takes several clips at once, is not to blame."""
+    before = {}
+
+    def note(self, clip):
+        before.update({stage: len(rows) for stage, (rows, _) in committed(catalog, funnel).items()})
+        return Number(number=0.0)
+
+    monkeypatch.setattr(SecondScorer, "score", note)
+    with chat_server(captioning()) as server:
+        funnel = funnel_for(server)
+        worker_for(catalog, funnel).run(unit.part(0, 1), threading.Event())
+    assert before == {"first": 1, "caption": 1, "second": 0}
+
+
+def test_what_a_refused_commit_has_left_is_counted_by_the_next_try(catalog, unit, monkeypatch):
+    write = Store.write_table
+
+    def refuse(self, name, table):
+        if "/second/" in name:
+            raise StorageError("slow down")
+        write(self, name, table)
+
+    with chat_server(captioning()) as server:
+        worker = worker_for(catalog, funnel_for(server))
+        monkeypatch.setattr(Store, "write_table", refuse)
+        with pytest.raises(StorageError):
+            worker.run(unit, threading.Event())
+        monkeypatch.setattr(Store, "write_table", write)
+        again = worker.run(unit.again(), threading.Event())
+    assert (again.clips, again.measured, again.kept) == (
+        CLIPS,
+        {"first": CLIPS, "caption": CLIPS, "second": CLIPS - 1},
+        {"first": CLIPS, "caption": CLIPS - 1, "second": CLIPS - 1},
+    )
+
+
+def test_what_another_driver_has_measured_is_not_counted(catalog, unit):
+    with chat_server(captioning()) as server:
+        worker = worker_for(catalog, funnel_for(server))
+        worker.run(unit, threading.Event())
+        assert worker.run(unit, threading.Event()).clips == 0
 
 
 def hang_after(finished, funnel, catalog, unit, monkeypatch):

@@ -16,6 +16,7 @@ from catalogs.errors import UserError
 from curation.running.cluster import Places
 from curation.running.drain import Drain
 from curation.running.host import Job
+from curation.running.pace import Pace
 from curation.running.pool import ActorPool
 from curation.running.tally import Tally
 from curation.summary import RunOptions
@@ -74,6 +75,22 @@ class Worker:
             return False
         trace.touch()
         return True
+
+
+@dataclass
+class NothingToDo:
+    """Finds that others have settled whatever it is given."""
+
+    def run(self, batch: Batch, stop: threading.Event) -> Tally:
+        return Tally()
+
+
+@dataclass(frozen=True)
+class Marked(Batch):
+    """Shows by its words that it is tried again."""
+
+    def again(self) -> "Marked":
+        return Marked(tuple(f"again {word}" for word in self.items))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -163,6 +180,20 @@ def test_a_drain_commits_what_is_in_hand_and_begins_nothing_new(tmp_path: Path) 
 
 def test_storage_may_have_one_bad_moment(tmp_path: Path) -> None:
     assert sorted(work(["a", "full once"], 1, tmp_path)) == [(("a",), True), (("full once",), True)]
+
+
+def test_a_worker_is_told_that_another_has_had_its_unit_before(tmp_path: Path) -> None:
+    job, places = Job("test", Worker, (tmp_path,)), Places.of(Resources(), OPTIONS)
+    units = [Marked((word,)) for word in ("a", "full once", "die once")]
+    with closing(ActorPool[Marked](job, places, OPTIONS, Drain()).map(units)) as finished:
+        assert {done.unit.items for done in finished} == {("a",), ("again full once",), ("again die once",)}
+
+
+def test_units_that_others_have_settled_say_nothing_of_what_an_item_costs() -> None:
+    job, places, pace = Job("test", NothingToDo, ()), Places.of(Resources(), OPTIONS), Pace()
+    with closing(ActorPool[Batch](job, places, OPTIONS, Drain(), pace=pace).map([Batch(("a", "b"))])) as finished:
+        assert [done.items for done in finished] == [2]
+    assert (pace.units, pace.item_s) == (0, None)
 
 
 def test_a_full_disk_stops_with_one_line(tmp_path: Path) -> None:

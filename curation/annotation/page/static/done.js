@@ -1,4 +1,5 @@
-// Says that nothing needs this annotator any more.
+// Says that nothing needs this annotator any more. Undo and the keys that go to other items work in it: the last
+// answer is the one that is regretted here. What is not saved yet is said, so that nobody closes the page over it.
 
 import { byId, make } from "./dom.js";
 
@@ -8,7 +9,8 @@ export function sayDone(extra, goOn) {
   byId("done-text").textContent = extra
     ? `Every clip that needs you is judged. There are ${extra} that others have judged: your opinion on them tells ` +
       "how far people agree."
-    : "You have judged every clip of this lot, and can close the page. The arrow keys go back to any of them.";
+    : "You have judged every clip of this lot, and can close the page once it says “saved”. The arrow keys go back to " +
+      "any of them, z takes the last answer back.";
   const close = (then) => () => {
     dialog.close();
     then();

@@ -36,11 +36,20 @@ export function keysOf(lot) {
   return [...COMMON.slice(0, -1), ...extra, COMMON.at(-1)];
 }
 
+// What can be done from the dialog that says that the lot is done.
+const FROM_DONE = ["undo", "next", "previous"];
+
+const nameOf = (event) =>
+  event.key === " " ? "Space" : event.key.length === 1 ? event.key.toLowerCase() : event.key;
+
 // Calls actions[name]() for its key; the form gets every key first.
 export function listen(lot, form, actions) {
   const names = new Map(keysOf(lot).flatMap(([keys, , name]) => keys.map((one) => [one, name])));
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const dialog = document.querySelector("dialog[open]");
+    if (dialog && !(dialog.id === "done-dialog" && FROM_DONE.includes(names.get(nameOf(event))))) return;
+    dialog?.close();
     if (event.target.matches("textarea, input")) {
       if (event.key === "Escape" || (event.key === "Enter" && !event.shiftKey)) {
         event.preventDefault();
@@ -48,7 +57,7 @@ export function listen(lot, form, actions) {
       }
       return;
     }
-    const pressed = event.key === " " ? "Space" : event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const pressed = nameOf(event);
     if (pressed === "Enter" && event.target.matches("button") && !form.choosing) return; // presses the focused button
     const name = names.get(pressed);
     if (event.repeat && name !== "frameForward" && name !== "frameBack") return;

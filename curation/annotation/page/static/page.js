@@ -276,7 +276,10 @@ export class Page {
   boxes() {
     this.boxesShown = !this.boxesShown;
     if (this.boxesShown) this.#fetchBoxes();
-    else this.active.showBoxes(null);
+    else {
+      this.active.say("");
+      this.active.showBoxes(null);
+    }
   }
 
   async #fetchBoxes() {
@@ -285,7 +288,8 @@ export class Page {
     try {
       const overlay = await get(`/api/items/${this.number}/boxes`);
       if (visit !== this.visit || !this.boxesShown) return;
-      active.say("");
+      const found = overlay.boxes.some((boxes) => boxes.length);
+      active.say(found ? "" : `no ${this.lot.boxes.join(" or ")} was found in this clip`);
       active.showBoxes(overlay);
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;

@@ -13,7 +13,7 @@ from curation.resolve import FunnelPlan, StagePlan
 from curation.running.tally import Tally
 from curation.units import ClipTask, Unit
 
-_PARTS_KEPT = 512  # of a few hundred rows each; units of one shard come one after the other and look at the same parts
+_PARTS_KEPT = 128  # of at most a few thousand rows; units of one shard follow each other and look at the same parts
 
 
 class Replanner:
@@ -50,9 +50,7 @@ class Replanner:
         news: dict[str, bool] = {}
         failures: dict[str, dict] = {}
         owed = {clip_id for clip_id, task in tasks.items() if plan.name not in task.done}
-        if (
-            not owed
-        ):  # nothing is asked of the storage, and no part kept, for stages that an earlier run has been through
+        if not owed:  # an earlier run has been through this stage: nothing is asked of the storage, no part is kept
             return news
         folder = f"{plan.name}/fp={plan.digest}"
         for name in self._catalog.store.find_prefix(f"failures/{folder}/{shard.stem}."):

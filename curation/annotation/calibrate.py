@@ -41,6 +41,7 @@ class Labels:
         weights: clips that each stands for.
         lots: where they come from.
         other_lots: judged lots of the stage that were drawn under other rules or fingerprints, and are left out.
+        open_lots: lots of the present rules and fingerprints of which no clip is judged yet.
     """
 
     clip_ids: tuple[str, ...]
@@ -48,6 +49,7 @@ class Labels:
     weights: np.ndarray
     lots: tuple[str, ...]
     other_lots: tuple[str, ...]
+    open_lots: tuple[str, ...]
     has_dropped: bool
 
 
@@ -109,7 +111,7 @@ def calibrate(
         others = f" ({', '.join(labels.other_lots)}: drawn under other rules or models)" if labels.other_lots else ""
         if labels.open_lots:
             raise UserError(
-                f"no clip of {', '.join(labels.open_lots)} is judged under this policy yet{others}; `funnel annotate`"
+                f"nothing is judged yet in {', '.join(labels.open_lots)}{others}; `funnel annotate` it, then calibrate"
             )
         raise UserError(f"no judged lot of {stage} under this policy{others}; `funnel sample` draws one")
     connection = open_views(catalog, funnel)
@@ -122,15 +124,17 @@ def gather_labels(catalog: Catalog, funnel: FunnelPlan, plan: StagePlan) -> Labe
     digests = {stage.name: stage.digest for stage in stages_up_to(funnel, plan)}
     wanted = digests, rules_up_to(funnel, plan)
     parts: dict[str, list[tuple[list[str], np.ndarray, np.ndarray]]] = {"kept": [], "dropped": []}
-    used, others = [], []
+    used, others, unjudged = [], [], []
     for name in lot_names(catalog):
         lot, items = read_lot(catalog, name)
         if lot.stage != plan.name or lot.mode != "verdict":
             continue
         judged = judge(lot, items, all_answers(catalog, name))
+        is_present = (lot.fingerprints, lot.rules) == wanted
         if not judged.judged:
+            unjudged += [name] if is_present else []
             continue
-        if (lot.fingerprints, lot.rules) != wanted:
+        if not is_present:
             others.append(name)
             continue
         seen = ~judged.is_open()
@@ -150,6 +154,7 @@ def gather_labels(catalog: Catalog, funnel: FunnelPlan, plan: StagePlan) -> Labe
         weights=np.concatenate([np.array([]), *(weights for _, _, weights in pooled)]),
         lots=tuple(used),
         other_lots=tuple(others),
+        open_lots=tuple(unjudged),
         has_dropped=bool(parts["dropped"]),
     )
 

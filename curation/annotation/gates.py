@@ -250,7 +250,7 @@ def outcome_line(gate: Gate) -> str:
     if gate.outcome == "pass":
         return f"pass: at most {gate.upper:.2%} bad cases, no more than {limit}"
     if gate.outcome == "fail":
-        return f"fail: {gate.bad + gate.unsure} of {gate.judged} bad or unsure, where at most {limit} was to be proven"
+        return f"fail: {gate.bad + gate.unsure} of {gate.judged} bad or unsure; the limit is {limit}"
     if gate.judged < gate.n:
         return f"need {gate.more} more: {gate.judged} of {gate.n} judged"
     if gate.more is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import webbrowser
 from typing import TYPE_CHECKING, Annotated
@@ -44,7 +45,8 @@ def annotate(
 
     desk, places = Desk(opened, drawn, items), Places(opened, items)
     serve(desk, places, scores_of(drawn, items), annotator, port, ready)
-    counting = f"funnel accept {catalog} {lot}" if drawn.mode == "verdict" else f"funnel lots {catalog}"
+    where = shlex.quote(catalog)
+    counting = f"funnel accept {where} {lot}" if drawn.mode == "verdict" else f"funnel lots {where}"
     console.paragraph(f"\nGo on: the same command again. What the answers say: {counting}")
 
 

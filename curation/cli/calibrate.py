@@ -40,6 +40,8 @@ def calibrate(
     Promise(max_bad_rate, confidence, acceptable_rate=0.0)  # says what is wrong with the figures
     opened = Catalog.open(catalog)
     funnel = funnel_of(opened, policy)
+    if write:
+        _check_write(write, funnel.policy.text)
     labels, found = find(opened, funnel, stage, max_bad_rate, confidence)
     proposals = [one for one in found if one.proposed]
     best = max(proposals, key=_gain, default=None)
@@ -60,7 +62,8 @@ def calibrate(
             _show(one)
         _propose(best, difference, max_bad_rate)
     if write:
-        _write(write, funnel.policy.text, changed)
+        write.write_text(changed, "utf-8")
+        console.notice(f"wrote {write}" if difference else f"wrote {write}, unchanged")
 
 
 def _gain(found: Calibration) -> tuple[float, bool]:
@@ -103,16 +106,14 @@ def _rate(rate: Rate | None) -> str:
     )
 
 
-def _write(target: Path, before: str, after: str) -> None:
-    """Write the changed policy. Raises UserError if the folder is not there, or the file is another one."""
+def _check_write(target: Path, policy: str) -> None:
+    """Before minutes of work. Raises UserError if the file cannot be written, or is another one than the policy."""
     from catalogs.errors import UserError
+    from curation.report.write import check_target
 
-    if not target.parent.is_dir():
-        raise UserError(f"no folder {target.parent} to write {target.name} to")
-    if target.exists() and target.read_text("utf-8") != before:
-        raise UserError(f"{target} is not the policy that was calibrated, so it stays as it is; name another file")
-    target.write_text(after, "utf-8")
-    console.notice(f"wrote {target}" if after != before else f"wrote {target}, unchanged")
+    check_target(target, "--write", "policy.yaml")
+    if target.exists() and target.read_text("utf-8", errors="replace") != policy:
+        raise UserError(f"{target} is not the policy that is calibrated, so it stays as it is; name another file")
 
 
 def _as_json(found: Calibration) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +50,14 @@ def demo(
     _show(checks)
     wrong = [check for check in checks if not check.agrees]
     console.line(f"\n{len(checks) - len(wrong)} of {len(checks)} verdicts match the truth.")
-    console.paragraph(
+    console.paragraph(_hints(shlex.quote(catalog)))
+    if wrong:
+        raise typer.Exit(_MISMATCH_EXIT)
+
+
+def _hints(catalog: str) -> str:
+    """What to type next, as this shell finds it."""
+    hints = (
         f"\nNext, with your own videos:\n  funnel run MY_VIDEOS/ --catalog my_catalog\n"
         f"Look into this catalog:\n  funnel status {catalog}\n"
         f'  funnel query {catalog} "select * from curated"\n'
@@ -55,8 +65,9 @@ def demo(
         f"Is what a stage keeps good? Draw a sample, judge it in a browser:\n"
         f"  funnel sample {catalog} --stage face_count --n 20\n"
     )
-    if wrong:
-        raise typer.Exit(_MISMATCH_EXIT)
+    if shutil.which("funnel"):
+        return hints
+    return f"{hints}`funnel` is not on your PATH: write {sys.argv[0]} for it.\n"
 
 
 def _show(checks: list) -> None:

@@ -12,6 +12,7 @@ import typer
 from curation.cli import console, options
 
 app = typer.Typer(no_args_is_help=True, help="Lots and answers as files of other tools: Label Studio, CSV.")
+_MEDIA_URL = "{path}#t={start_s},{end_s}"
 _Lot = Annotated[str, typer.Argument(help="The lot.")]
 
 
@@ -27,8 +28,9 @@ def export_lot(
     lot: _Lot,
     form: Annotated[Form, typer.Option("--format", help="Items or answers as CSV, or Label Studio tasks.")] = Form.csv,
     media_url: Annotated[
-        str, typer.Option(help="label-studio: where clips are served, e.g. 'http://host/{clip_id}.mp4'.")
-    ] = "{path}#t={start_s},{end_s}",
+        str | None,
+        typer.Option(help="label-studio: where clips are served, e.g. 'http://host/{clip_id}.mp4'; default: its file."),
+    ] = None,
     label_config: Annotated[
         Path | None, typer.Option(help="label-studio: also write the labelling interface (XML) to this file.")
     ] = None,
@@ -38,15 +40,18 @@ def export_lot(
     from catalogs.errors import UserError
     from curation.annotation import exchange, label_studio
     from curation.annotation.records import read_lot
+    from curation.report.write import check_target
 
     if label_config and form is not Form.label_studio:
         raise UserError("--label-config goes with --format label-studio")
-    if label_config and not label_config.parent.is_dir():
-        raise UserError(f"no folder {label_config.parent} to write {label_config.name} to")
+    if media_url and form is not Form.label_studio:
+        raise UserError("--media-url goes with --format label-studio")
+    if label_config:
+        check_target(label_config, "--label-config", "label_config.xml")
     opened = Catalog.open(catalog)
     found, items = read_lot(opened, lot)
     if form is Form.label_studio:
-        console.line(json.dumps(label_studio.label_studio_tasks(found, items, media_url), indent=1))
+        console.line(json.dumps(label_studio.label_studio_tasks(found, items, media_url or _MEDIA_URL), indent=1))
         if label_config:
             label_config.write_text(label_studio.label_studio_config(found), "utf-8")
             console.notice(f"wrote {label_config}")
@@ -71,8 +76,10 @@ def import_answers(
     found, items = read_lot(opened, lot)
     try:
         text = file.read_bytes().decode("utf-8")  # line ends inside notes stay as they are
-    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} cannot be read: it is not UTF-8 text, as CSV and JSON must be") from error
     read = label_studio.read_label_studio if file.suffix.lower() == ".json" else exchange.read_answers_csv
     try:
         answers = read(found, items, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,7 +75,7 @@ def sample(
     opened = Catalog.open(catalog)
     lot = draw_lot(opened, funnel_of(opened, policy), draw)
     _show(lot, n)
-    console.paragraph(f"\nNext: funnel annotate {catalog} {lot.name}")
+    console.paragraph(f"\nNext: funnel annotate {shlex.quote(catalog)} {lot.name}")
 
 
 def _plan_line(plan: dict[str, Any], lot: Lot) -> str:
@@ -90,7 +91,7 @@ def _plan_line(plan: dict[str, Any], lot: Lot) -> str:
 
 
 def _show(lot: Lot, asked: int | None) -> None:
-    pairs = f"{lot.size} pairs, " if lot.mode == "pair" else ""
+    pairs = f"{lot.size} pair{'s' if lot.size > 1 else ''}, " if lot.mode == "pair" else ""
     whole = ": all there are" if lot.clips == lot.population else ""
     fewer = f" ({asked} were asked for)" if asked and lot.size < asked else ""
     console.line(

@@ -9,17 +9,26 @@ from pathlib import Path
 from catalogs.errors import UserError
 
 
-def check_target(target: Path) -> None:
-    """Raises UserError if nothing can be written there."""
+def check_target(target: Path, option: str = "--out", example: str = "report.html") -> None:
+    """Whether a file can be written, before there is work to lose.
+
+    Args:
+        target: the file.
+        option: the option that named it.
+        example: a name that such a file may have.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
     if target.is_dir():
-        raise UserError(f"--out {target} is a folder; name a file in it, such as {target / 'report.html'}")
+        raise UserError(f"{option} {target} is a folder; name a file in it, such as {target / example}")
     if not target.parent.is_dir():
-        raise UserError(f"--out {target}: there is no folder {target.parent}; make it first")
+        raise UserError(f"{option} {target}: there is no folder {target.parent}; make it first")
     try:
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
-        raise UserError(f"--out {target}: cannot write to {target.parent} ({error.strerror})") from error
+        raise UserError(f"{option} {target}: cannot write to {target.parent} ({error.strerror})") from error
 
 
 def write_page(target: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import errno
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -74,7 +75,10 @@ def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         server.should_exit = True
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    taken = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    before = {  # what is ignored stays so: nohup asks for that
+        number: signal.signal(number, end) for number in taken if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:

@@ -141,9 +141,7 @@ class _Page:
             "max_note": MAX_NOTE,
         }
         if self._is_study:
-            told["axes"] = [
-                {"key": axis.key, "label": axis.asked(lot.mode), "levels": axis.levels} for axis in AXES
-            ]
+            told["axes"] = [{"key": axis.key, "label": axis.asked(lot.mode), "levels": axis.levels} for axis in AXES]
         else:
             asked = question(lot.stage, lot.side)
             reasons = {verdict: [one._asdict() for one in offered] for verdict, offered in asked.reasons.items()}

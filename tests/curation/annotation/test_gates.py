@@ -223,6 +223,8 @@ def test_what_stands_between_a_catalog_and_a_snapshot(catalog: Catalog) -> None:
     accepted(catalog, 0, stage="scene_split")
     accepted(catalog, 0, stage="face_count")
     failed = accepted(catalog, 30)
-    assert missing() == [f"audio_quality: lot {failed.lot}: fail: 30 of 60 bad or unsure, where at most 5.0% at 95% confidence was to be proven"]
+    assert missing() == [
+        f"audio_quality: lot {failed.lot}: fail: 30 of 60 bad or unsure; the limit is 5.0% at 95% confidence"
+    ]
     accepted(catalog, 0)
     assert missing() == []

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +47,27 @@ def test_a_port_in_use_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_name_that_cannot_be_stored_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     catalog, _, _ = draw_lot(tmp_path)
     assert "annotator" in annotate(catalog.store.url, "first", "--annotator", "a/b", capsys=capsys)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whatever_ends_it_takes_the_written_clips_along(tmp_path: Path, number: signal.Signals) -> None:
+    catalog, _, _ = draw_lot(tmp_path)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "curation.cli", "annotate", catalog.store.url, "first", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--no-browser"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("http"):
+        assert process.poll() is None
+    assert list(temporary.glob("funnel-annotate-*"))
+    process.send_signal(number)  # as soon as the address is there
+    out, complaints = process.communicate(timeout=60)
+    assert (process.returncode, complaints) == (0, "")
+    assert f"funnel accept {catalog.store.url} first" in out
+    assert not list(temporary.glob("funnel-annotate-*"))

@@ -152,6 +152,44 @@ def test_calibrate_proposes_a_diff_and_writes_only_when_told(
     other.write_text("precious")
     assert "stays as it is" in said(capsys, 2, "calibrate", url, "--stage", "audio_quality", "--write", str(other))
     assert other.read_text() == "precious"
+    other.write_bytes(b"\xff\xfe\x00")  # not even text
+    assert "stays as it is" in said(capsys, 2, "calibrate", url, "--stage", "audio_quality", "--write", str(other))
+    for target, trouble in ((tmp_path, "is a folder"), (tmp_path / "none" / "x.yaml", "there is no folder")):
+        with pytest.raises(SystemExit):
+            main(["calibrate", url, "--stage", "audio_quality", "--write", str(target)])
+        captured = capsys.readouterr()
+        assert captured.out == ""  # said before the work
+        assert trouble in captured.err
+
+
+def test_calibrating_before_judging_names_the_lots_that_wait(
+    catalog: Catalog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = catalog.store.url
+    said(capsys, 0, "sample", url, "--stage", "audio_quality", "--n", "3", "--name", "waits")
+    assert "nothing is judged yet in waits; `funnel annotate` it" in said(
+        capsys, 2, "calibrate", url, "--stage", "audio_quality"
+    )
+
+
+def test_files_of_labels_that_cannot_be_used_are_one_line(
+    catalog: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = catalog.store.url
+    text = said(capsys, 0, "sample", url, "--stage", "face_count", "--n", "1", "--name", "a", "--mode", "pair")
+    assert "lot a: 1 pair, 2 of" in text
+    export = ["labels", "export", url, "a"]
+    studio = [*export, "--format", "label-studio"]
+    assert "is a folder" in said(capsys, 2, *studio, "--label-config", str(tmp_path))
+    assert "--media-url goes with --format label-studio" in said(
+        capsys, 2, *export, "--media-url", "http://h/{clip_id}"
+    )
+    binary = tmp_path / "labels.csv"
+    binary.write_bytes(b"\xff\xfe")
+    assert said(capsys, 2, "labels", "import", url, "a", str(binary)).endswith(
+        "labels.csv cannot be read: it is not UTF-8 text, as CSV and JSON must be\n"
+    )
+    assert said(capsys, 2, "labels", "import", url, "a", str(tmp_path)).endswith("cannot be read: is a directory\n")
 
 
 def test_labels_go_out_and_come_in(catalog: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,9 @@ def test_every_deciding_stage_must_have_passed_its_gate(catalog: Catalog, run: R
     judge(catalog, "scene_split")
     judge(catalog, "face_count", bad=30)
     judge(catalog, "audio_quality")
-    refused = "funnel: face_count: lot face_count-kept-1: fail: 30 of 60 bad or unsure, where at most 5.0% at 95% confidence was to be proven"
+    refused = (
+        "funnel: face_count: lot face_count-kept-1: fail: 30 of 60 bad or unsure; the limit is 5.0% at 95% confidence"
+    )
     assert run("--gate") == (4, [refused])
     judge(catalog, "face_count")
     assert run("--gate") == (0, [])

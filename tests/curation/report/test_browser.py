@@ -88,6 +88,32 @@ def test_dark_and_light(browser: webdriver.Chrome) -> None:
     browser.refresh()
 
 
+def test_the_funnel_can_be_read_on_a_telephone(browser: webdriver.Chrome) -> None:
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    drawn = browser.execute_script("return document.querySelector('svg.funnel').getBoundingClientRect().width")
+    assert drawn >= 500  # at the width of the window its words would be 4 px high
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390  # it scrolls in its own box
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_words_of_an_open_gate_have_contrast(browser: webdriver.Chrome) -> None:
+    script = """
+        const word = document.body.appendChild(document.createElement("b"));
+        word.className = "outcome missing";
+        const colour = getComputedStyle(word).color;
+        word.remove();
+        return colour.match(/\\d+/g).map(Number);
+    """
+    linear = [
+        (part / 255 / 12.92) if part <= 10 else ((part / 255 + 0.055) / 1.055) ** 2.4
+        for part in browser.execute_script(script)
+    ]
+    luminance = sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    assert background(browser) == "rgb(255, 255, 255)"
+    assert 1.05 / (luminance + 0.05) >= 4.5  # WCAG 2.1, 1.4.3
+
+
 def test_on_paper_there_are_no_controls(browser: webdriver.Chrome) -> None:
     shown = "return [...document.querySelectorAll('.control, nav')].filter(e => e.getClientRects().length).length"
     assert browser.execute_script(shown) > 0

@@ -242,7 +242,6 @@ export class Page {
   }
 
   // -- the other keys (keys.js names them)
-
   toggle() {
     this.active.toggle();
   }
@@ -275,11 +274,9 @@ export class Page {
 
   boxes() {
     this.boxesShown = !this.boxesShown;
-    if (this.boxesShown) this.#fetchBoxes();
-    else {
-      this.active.say("");
-      this.active.showBoxes(null);
-    }
+    if (this.boxesShown) return this.#fetchBoxes();
+    this.active.say("");
+    this.active.showBoxes(null);
   }
 
   async #fetchBoxes() {
@@ -288,8 +285,7 @@ export class Page {
     try {
       const overlay = await get(`/api/items/${this.number}/boxes`);
       if (visit !== this.visit || !this.boxesShown) return;
-      const found = overlay.boxes.some((boxes) => boxes.length);
-      active.say(found ? "" : `no ${this.lot.boxes.join(" or ")} was found in this clip`);
+      active.say(overlay.boxes.some((boxes) => boxes.length) ? "" : `no ${this.lot.boxes.join(" or ")} found`);
       active.showBoxes(overlay);
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;

@@ -217,6 +217,14 @@ def test_what_helps_to_look(tmp_path: Path, closing: ExitStack, sit_down: Callab
     anna.until(lambda: anna.is_drawn(".overlay"))
     anna.press("o")
     anna.until(lambda: not anna.is_drawn(".overlay"))
+    anna.run(
+        "const ask = window.fetch; window.fetch = async (path, how) =>"
+        " path.endsWith('/boxes') ? Response.json({times_s: [0], boxes: [[]]}) : ask(path, how)"
+    )
+    anna.press("o")  # looked for and not found is not the same as not there yet
+    anna.until(lambda: anna.text("players") == "no face found")
+    anna.press("o")
+    anna.until(lambda: anna.text("players") == "")
 
     anna.press("s")
     anna.until(lambda: anna.text("scores") == "")
@@ -234,6 +242,31 @@ def test_what_helps_to_look(tmp_path: Path, closing: ExitStack, sit_down: Callab
     assert complaints(anna) == []
 
 
+def test_the_last_answer_can_be_undone_from_the_dialog_that_thanks(
+    tmp_path: Path, closing: ExitStack, sit_down: Callable[[str], Annotator]
+) -> None:
+    catalog, _, _ = draw_lot(tmp_path)
+    anna = sit_down("anna")
+    anna.browser.get(serve(catalog, closing).address)
+    anna.until(lambda: "no blanks" in anna.text("name-dialog"))
+    anna.browser.find_element("id", "name").send_keys("anna" + Keys.ENTER)
+    thanks = anna.browser.find_element("id", "done-dialog")
+    for number in range(1, CLIPS + 1):
+        anna.is_at(number)
+        anna.press("g")
+    anna.until(thanks.is_displayed)
+    assert "once it says “saved”" in anna.text("done-text")
+    anna.press("g", "b")  # no answers through the dialog
+    assert thanks.is_displayed()
+    anna.press("z")
+    anna.until(lambda: not thanks.is_displayed() and len(stored(catalog)) == CLIPS - 1)
+    anna.is_at(CLIPS)
+    anna.press("g")
+    anna.until(thanks.is_displayed)
+    anna.press("k")
+    anna.is_at(CLIPS - 1)
+
+
 @pytest.mark.parametrize(("mode", "keys", "scores"), [("scale", "20", (2, 0)), ("pair", "13", (-1, 1))])
 def test_user_studies_score_each_axis_in_turn(
     mode: Any,
@@ -248,6 +281,8 @@ def test_user_studies_score_each_axis_in_turn(
     anna.open(serve(catalog, closing).address, "anna")
     anna.is_at(1)
     assert anna.run("return document.querySelectorAll('video').length") == (2 if mode == "pair" else 1)
+    asked = "Which has the better picture?" if mode == "pair" else "How good is the picture?"
+    assert asked in anna.text("form")
     anna.press(*keys)
     anna.is_at(2)
     anna.is_saved()

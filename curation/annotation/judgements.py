@@ -75,7 +75,9 @@ class Judgements:
 def judge(lot: Lot, items: pa.Table, answers: Iterable[Answer]) -> Judgements:
     """Raises UserError for a lot of a user study, which has scores and no verdicts."""
     if lot.mode != "verdict":
-        raise UserError(f"lot {lot.name} is a user study (mode {lot.mode}): it has scores, not verdicts")
+        raise UserError(
+            f"lot {lot.name} is a user study (mode {lot.mode}): it has scores, not verdicts; `funnel lots` shows them"
+        )
     current = current_answers(answers)
     votes: dict[int, dict[str, Verdict]] = {}
     named: set[tuple[str, int]] = set()

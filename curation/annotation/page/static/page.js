@@ -95,7 +95,8 @@ export class Page {
       if (this.boxesShown) this.#fetchBoxes();
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;
-      if (visit === this.visit) player.clear(`cannot be played: ${failure.message}`);
+      const advice = this.lot.mode === "verdict" ? "; u says that you are unsure" : "";
+      if (visit === this.visit) player.clear(`cannot be played: ${failure.message}${advice}`);
     }
   }
 

@@ -79,7 +79,8 @@ def test_an_annotator_judges_by_keyboard_undoes_and_resumes(
     assert anna.run("return document.getElementById('note').value") == '<b>hm</b> & "so" g u 1'
     anna.press("k", "k")  # round the corner, to the clip whose file has gone
     anna.is_at(CLIPS)
-    anna.until(lambda: "cannot be played: the file is not there any more" in anna.text("players"))
+    said = "cannot be played: the file is not there any more; u says that you are unsure"
+    anna.until(lambda: said in anna.text("players"))
     assert NASTY in anna.text("place")
     anna.press("u", Keys.ENTER)
     anna.is_at(4)

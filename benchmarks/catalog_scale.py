@@ -1,4 +1,4 @@
-"""Catalogs of a million and of ten million clips, nine stages: time and memory of compact, plan, status, queries.
+"""Catalogs of a million and of ten million clips, nine stages: time and memory of what is asked of them.
 
     python -m benchmarks.catalog_scale [--clips 1000000 10000000] [--folder DIR]
 
@@ -31,6 +31,8 @@ from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.compact import compact
 from catalogs.query import run_query
+from catalogs.verify import verify
+from curation.annotation.lots import Draw, draw_lot
 from curation.counts import count_funnel
 from curation.decide import Decider
 from curation.plan import owed_units
@@ -162,6 +164,16 @@ def _status(catalog: Catalog, funnel: FunnelPlan) -> object:
     return counts.stages[-1].kept, len(counts.failures)
 
 
+def _sample(catalog: Catalog, funnel: FunnelPlan) -> object:
+    """A lot of 300, stratified by source and score band, of what the whole funnel keeps."""
+    return draw_lot(catalog, funnel, Draw(funnel.stages[-1].name, n=300)).population
+
+
+def _verify(catalog: Catalog, _: FunnelPlan) -> object:
+    found = verify(catalog)
+    return found.clips, len(found.problems)
+
+
 def _query(sql: str) -> Step:
     return lambda catalog, funnel: len(run_query(open_views(catalog, funnel), sql))
 
@@ -169,11 +181,14 @@ def _query(sql: str) -> Step:
 STEPS: dict[str, Step] = {
     "plan, nothing owed, before": _plan,
     "status, before": _status,
+    "sample, before": _sample,
     "compact": _compact,
     "compact again": _compact,
     "plan, nothing owed": _plan,
     "plan, a rule was loosened": _plan_looser,
     "status": _status,
+    "sample": _sample,
+    "verify": _verify,
 } | {name: _query(sql) for name, sql in QUERIES.items()}
 
 

@@ -74,10 +74,13 @@ class _Verifier:
         self._types: dict[str, pa.Schema] = {}
 
     def verify(self, hashes: bool) -> Verification:
+        kept = ["path", "source_id", "status", "ingested_at"]  # every source's rows are held until the end
         parts = [
-            table for name in self._catalog.source_parts() for table in self._read_part(name, "sources", schema.SOURCES)
+            table.select(kept)
+            for name in self._catalog.source_parts()
+            for table in self._read_part(name, "sources", schema.SOURCES)
         ]
-        sources = pa.concat_tables([schema.SOURCES.empty_table(), *parts], promote_options="permissive")
+        sources = pa.concat_tables([schema.SOURCES.empty_table().select(kept), *parts], promote_options="permissive")
         self._found.sources = pc.count_distinct(sources["path"]).as_py()
         known = splits(self._store)
         for split in known:

@@ -4,15 +4,17 @@ quarantine.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from catalogs.catalog import Catalog
 from catalogs.errors import ErrorCode
 from curation.counts import count_funnel
 from curation.plan import MAX_ATTEMPTS, Retry, SourceFile, current_sources
 from curation.resolve import FunnelPlan, StagePlan
+from curation.running.tally import Tally
 from stages.ingest import Pool, PoolFile
 
 
@@ -50,19 +52,28 @@ def owed_sources(
             return False
         if key not in failed:
             return True
-        code, attempt = failed[key]
+        code = failed[key]["error_code"]
         if retry is not None and retry.wants(plan.name, code):
             return True
-        return ErrorCode(code).is_transient and attempt < MAX_ATTEMPTS
+        return ErrorCode(code).is_transient and failed[key]["attempt"] < MAX_ATTEMPTS
 
     owed = [source for key, source in sorted(current_sources(catalog).items()) if is_owed(key)]
-    return owed, {one.source_id: failed[one.source_id].attempt for one in owed if one.source_id in failed}
+    return owed, {one.source_id: failed[one.source_id]["attempt"] for one in owed if one.source_id in failed}
 
 
-def unread(catalog: Catalog, files: Iterable[PoolFile], before: Mapping[tuple, datetime]) -> list[PoolFile]:
-    """Those of the files that have got no row since ``before`` (:func:`read_times`)."""
-    now = read_times(catalog)
-    return [file for file in files if now.get(file.key) == before.get(file.key)]
+def unread(
+    catalog: Catalog, files: Iterable[PoolFile], before: Mapping[tuple, datetime]
+) -> tuple[list[PoolFile], Tally]:
+    """Those of the files that have got no row since ``before`` (:func:`read_times`), and what the others came to."""
+    files = list(files)
+    asked = {file.key for file in files}
+    columns = ["path", "size_bytes", "revision", "ingested_at", "status", "error_code"]
+    rows = catalog.sources(columns).sort_by("ingested_at").to_pylist()
+    last = {key: row for row in rows if (key := _file(row).key) in asked}
+    news = {key: row for key, row in last.items() if row["ingested_at"] != before.get(key)}
+    failed = Counter(f"ingest:{row['error_code']}" for row in news.values() if row["status"] == "failed")
+    tally = Tally(len(news), measured=Counter(ingest=len(news) - failed.total()), failed=failed)
+    return [file for file in files if file.key not in news], tally
 
 
 def read_times(catalog: Catalog) -> dict[tuple, datetime]:
@@ -73,22 +84,26 @@ def read_times(catalog: Catalog) -> dict[tuple, datetime]:
 
 def uncut(
     catalog: Catalog, plan: StagePlan, sources: Iterable[SourceFile], attempts: Mapping[str, int]
-) -> list[SourceFile]:
-    """Those of the sources that have got neither clips nor another failure since they had failed ``attempts`` times."""
+) -> tuple[list[SourceFile], Tally]:
+    """Those of the sources that have got neither clips nor another failure since they had failed ``attempts`` times,
+    and the failures among the others."""
+    sources = list(sources)
     cut = catalog.cut_sources(plan.digest)
-    failed = _last_failures(catalog, plan)
-
-    def is_uncut(key: str) -> bool:
-        return key not in cut and (key not in failed or failed[key].attempt <= attempts.get(key, 0))
-
-    return [source for source in sources if is_uncut(source.source_id)]
+    failed = {key: row for key, row in _last_failures(catalog, plan).items() if row["attempt"] > attempts.get(key, 0)}
+    left = [source for source in sources if source.source_id not in cut and source.source_id not in failed]
+    tally = Tally(len(sources) - len(left))
+    news = [source.source_id for source in sources if source.source_id not in cut and source.source_id in failed]
+    tally.note_failures(failed[key] for key in news)
+    return left, tally
 
 
 def quarantined(catalog: Catalog, funnel: FunnelPlan, retry: Retry) -> int:
     """How many files, sources and clips ``retry`` is about."""
     files = sum(map(len, failed_files(catalog, retry).values()))
     split = funnel.split
-    failed = {key for key, last in _last_failures(catalog, split).items() if retry.wants(split.name, last.code)}
+    failed = {
+        key for key, last in _last_failures(catalog, split).items() if retry.wants(split.name, last["error_code"])
+    }
     sources = (current_sources(catalog).keys() & failed) - catalog.cut_sources(split.digest)
     measuring = {plan.name for plan in funnel.measuring}
     counts = count_funnel(catalog, funnel)
@@ -96,15 +111,11 @@ def quarantined(catalog: Catalog, funnel: FunnelPlan, retry: Retry) -> int:
     return files + len(sources) + clips
 
 
-class _Failure(NamedTuple):
-    code: str
-    attempt: int
-
-
-def _last_failures(catalog: Catalog, plan: StagePlan) -> dict[str, _Failure]:
+def _last_failures(catalog: Catalog, plan: StagePlan) -> dict[str, dict[str, Any]]:
     """What the last attempt on each source came to where it failed (and on each shot that was left out)."""
-    rows = catalog.failures(plan.name, plan.digest).select(["id", "error_code", "attempt"]).sort_by("attempt")
-    return {row["id"]: _Failure(row["error_code"], row["attempt"]) for row in rows.to_pylist()}
+    columns = ["id", "stage", "error_code", "attempt", "traceback"]
+    rows = catalog.failures(plan.name, plan.digest).select(columns).sort_by("attempt")
+    return {row["id"]: row for row in rows.to_pylist()}
 
 
 def _source_rows(catalog: Catalog) -> Iterator[Mapping[str, Any]]:

@@ -71,7 +71,8 @@ class Phases:
             return self._crashed_file(batch.items[0], dataset)
 
         def remaining(batch: Batch) -> tuple[Batch, Tally]:
-            return _left(batch, unread(self._catalog, batch.items, before))
+            left, settled = unread(self._catalog, batch.items, before)
+            return Batch(tuple(left)), settled
 
         self._work(job, places, units, len(files), crashed, remaining)
 
@@ -92,7 +93,8 @@ class Phases:
             return self._crashed(plan, source_id, "part-sources", attempts.get(source_id, 0))
 
         def remaining(batch: Batch) -> tuple[Batch, Tally]:
-            return _left(batch, uncut(self._catalog, plan, batch.items, attempts))
+            left, settled = uncut(self._catalog, plan, batch.items, attempts)
+            return Batch(tuple(left)), settled
 
         return self._work(job, places, units, len(owed), crashed, remaining)
 
@@ -182,11 +184,6 @@ class Phases:
 def _unit_size(items: int, most: int, workers: int) -> int:
     """Items per unit: small enough that every worker gets several, at most ``most``."""
     return max(1, min(most, -(-items // (4 * workers))))
-
-
-def _left(batch: Batch, items: list[Any]) -> tuple[Batch, Tally]:
-    """What is left of a batch after a death, and what of it is settled."""
-    return Batch(tuple(items)), Tally(len(batch) - len(items))
 
 
 def _batches(items: list[Any], most: int, workers: int) -> Iterator[Batch]:

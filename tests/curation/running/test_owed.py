@@ -10,8 +10,10 @@ from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import ClipError, ErrorCode
 from curation.plan import Retry
-from curation.running.owed import owed_sources, quarantined, uncut
+from curation.running.owed import owed_sources, quarantined, read_times, uncut, unread
+from curation.running.tally import Tally
 from curation.running.worker import failure_row
+from stages.ingest import PoolFile, sources_table, unusable_file
 from tests.catalogs.small_catalog import WHEN, clip_row
 from tests.curation.fakes import fake_funnel
 
@@ -61,10 +63,25 @@ def test_a_source_is_owed_until_it_is_cut_or_has_failed_for_good(catalog: Catalo
 def test_what_a_dead_worker_has_dealt_with_is_not_left(catalog: Catalog) -> None:
     fail(catalog, "s1", ErrorCode.UNREADABLE)
     sources, attempts = owed_sources(catalog, SPLIT)
-    assert uncut(catalog, SPLIT, sources, attempts) == sources
-    fail(catalog, "s1", ErrorCode.CRASHED, 2)
+    assert uncut(catalog, SPLIT, sources, attempts) == (sources, Tally())
+    fail(catalog, "s1", ErrorCode.UNREADABLE, 2)
     fail(catalog, "s2", ErrorCode.CORRUPT)
-    assert [source.source_id for source in uncut(catalog, SPLIT, sources, attempts)] == ["s3"]
+    left, settled = uncut(catalog, SPLIT, sources, attempts)
+    assert [source.source_id for source in left] == ["s3"]
+    assert (settled.clips, settled.failed) == (2, {"scene_split:unreadable": 1, "scene_split:corrupt": 1})
+    assert settled.passing == {"scene_split:unreadable": 1}
+
+
+def test_what_a_dead_worker_has_read_is_not_left(catalog: Catalog) -> None:
+    files = [PoolFile(f"/{name}.mp4", 1, "r") for name in "abc"]
+    before = read_times(catalog)
+    assert unread(catalog, files, before) == (files, Tally())
+    hung = unusable_file(files[0], "set", ClipError(ErrorCode.TIMEOUT, "made to hang"))
+    usable = {**hung, "path": "/b.mp4", "status": "ok", "error_code": None, "source_id": "b"}
+    catalog.add_sources(sources_table([hung, usable]))
+    left, settled = unread(catalog, files, before)
+    assert left == files[2:]
+    assert (settled.clips, settled.measured, settled.failed) == (2, {"ingest": 1}, {"ingest:timeout": 1})
 
 
 def test_a_file_that_was_replaced_is_not_cut_as_what_it_was(catalog: Catalog) -> None:

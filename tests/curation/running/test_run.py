@@ -141,7 +141,11 @@ def test_a_source_that_takes_for_ever_costs_one_source(calls: Path, catalog: Cat
     for name in ("2_a.mp4", "2_b.mp4", "2_stuck.mp4", "2_c.mp4", "2_d.mp4"):
         add(pool, name)
     funnel = fake_funnel()
-    run(catalog, funnel, pool, replace(QUICK, limits=MediaLimits(max_seconds=0.5)))
+    summary = run(catalog, funnel, pool, replace(QUICK, limits=MediaLimits(max_seconds=0.5)))
+    assert (summary.phases["scene_split"]["clips"], summary.phases["scene_split"]["failed"]) == (
+        5,
+        {"scene_split:crashed": 1},
+    )
     views = open_views(catalog, funnel)
     assert count_funnel(catalog, funnel).failures == [("scene_split", "crashed", 1)]
     assert views.execute("SELECT count(*) FROM curated").fetchone() == (8,)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from scipy.signal import stft
+import scipy
 
 from catalogs.media import ClipMedia, Sound
 from catalogs.schema import column
@@ -141,7 +141,7 @@ def bandwidth_hz(sound: Sound, range_db: float) -> float:
     mono = max(sound.samples, key=lambda channel: float(np.square(channel).sum()))
     window = min(len(mono), round(SPECTRUM_WINDOW_S * sound.rate))
     # Blackman-Harris: side lobes at -92 dB, so that a loud low note does not leak into the empty band.
-    frequencies, _, spectrum = stft(mono, sound.rate, "blackmanharris", window, window // 2, boundary=None)
+    frequencies, _, spectrum = scipy.signal.stft(mono, sound.rate, "blackmanharris", window, window // 2, boundary=None)
     level = np.percentile(np.square(np.abs(spectrum)), 95, axis=1)
     return float(frequencies[np.flatnonzero(level >= level.max() * 10 ** (-range_db / 10))[-1]])
 

@@ -24,7 +24,7 @@ from math import gcd
 
 import numpy as np
 import pyarrow as pa
-from scipy.signal import resample_poly
+import scipy
 
 from catalogs.media import ClipMedia, Sound
 from catalogs.media.sound import to_speech
@@ -153,7 +153,7 @@ class SpeakersScorer:
         speaking = speaking[begin:end]
         divisor = gcd(speech_split.SAMPLE_RATE, sound.rate)
         up, down = speech_split.SAMPLE_RATE // divisor, sound.rate // divisor
-        heard = resample_poly(sound.mono()[begin:end], up, down).astype(np.float32)
+        heard = scipy.signal.resample_poly(sound.mono()[begin:end], up, down).astype(np.float32)
         parts = self._splitter.split(heard)
         voiced = speaking[np.minimum(np.arange(len(heard)) * down // up, len(speaking) - 1)]
         return power_ratio_db(parts.speech[voiced], parts.rest[voiced])
@@ -189,7 +189,7 @@ def stereo(sound: Sound, rate: int) -> np.ndarray:
     """Two channels at ``rate``, float32 [2, N]: mono twice, the mix of more than two twice."""
     samples = sound.samples if len(sound.samples) == 2 else np.stack([sound.mono()] * 2)
     divisor = gcd(rate, sound.rate)
-    return resample_poly(samples, rate // divisor, sound.rate // divisor, axis=1).astype(np.float32)
+    return scipy.signal.resample_poly(samples, rate // divisor, sound.rate // divisor, axis=1).astype(np.float32)
 
 
 def overlap_ratio(voices: Voices) -> float:

@@ -8,10 +8,10 @@ from math import gcd
 
 import av
 import numpy as np
+import scipy  # its parts load when they are used: half a second that few commands need
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from scipy.signal import resample_poly
 
 from catalogs.errors import ClipError, ErrorCode
 from catalogs.media.container import Deadline, seconds
@@ -133,4 +133,4 @@ def to_speech(sound: Sound) -> np.ndarray:
     if sound.rate == SPEECH_RATE:
         return mono
     divisor = gcd(SPEECH_RATE, sound.rate)
-    return resample_poly(mono, SPEECH_RATE // divisor, sound.rate // divisor).astype(np.float32)
+    return scipy.signal.resample_poly(mono, SPEECH_RATE // divisor, sound.rate // divisor).astype(np.float32)

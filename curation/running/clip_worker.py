@@ -46,6 +46,9 @@ class _Work:
     waiting: dict[str, list[ClipTask]] = field(default_factory=dict)  #: stage -> clips for its next batch
     at: tuple[ClipTask, StagePlan] | None = None  #: the clip and the stage in hand; None while several are
 
+    def __post_init__(self) -> None:
+        self.is_single = len(self.unit) == 1
+
     def count(self, task: ClipTask) -> None:
         """Nothing more is owed to this clip."""
         self.tally.clips += 1
@@ -142,7 +145,7 @@ class ClipWorker:
                         self._let_wait(task, plan, work)
                         return False
                     passed = self._measure(clip, task, plan, scorer, work)
-                    if len(work.unit) == 1:
+                    if work.is_single:
                         self._commit(work)
             if not passed:
                 return True
@@ -203,7 +206,7 @@ class ClipWorker:
                         work.count(task)
         work.tally.seconds[plan.name] += time.monotonic() - began
         work.tally.decode_seconds[plan.name] += sum(clip.decode_seconds for clip in clips)
-        if len(work.unit) == 1:
+        if work.is_single:
             self._commit(work)
         return [] if stop.is_set() else passed
 

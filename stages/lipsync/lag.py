@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
+import scipy
 
 FPS = 25
 MAX_LAG = 15  #: frames (0.6 s), SyncNet's range
@@ -42,7 +42,7 @@ class LagReading:
 
 def high_pass(series: np.ndarray, frames: int = HIGH_PASS_FRAMES) -> np.ndarray:
     """``series`` [T, ...] less its moving average over ``frames``."""
-    return series - uniform_filter1d(series, frames, axis=0, mode="reflect")
+    return series - scipy.ndimage.uniform_filter1d(series, frames, axis=0, mode="reflect")
 
 
 def lag_curve(picture: np.ndarray, sound: np.ndarray, max_lag: int = MAX_LAG) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from scipy.fft import dct
+import scipy
 
 SAMPLE_RATE = 16_000  #: Hz
 WINDOW = 400  #: samples, 25 ms
@@ -35,7 +35,9 @@ def mfcc(samples: np.ndarray, n_windows: int) -> np.ndarray:
     tiny = np.finfo(float).eps  # what the package puts for zero before the logarithm
     energy = power.sum(axis=1)
     filtered = power @ mel_filters(0.0, SAMPLE_RATE / 2, N_FILTERS).T
-    cepstrum = dct(np.log(np.where(filtered == 0, tiny, filtered)), type=2, axis=1, norm="ortho")[:, :N_COEFFICIENTS]
+    cepstrum = scipy.fft.dct(np.log(np.where(filtered == 0, tiny, filtered)), type=2, axis=1, norm="ortho")[
+        :, :N_COEFFICIENTS
+    ]
     cepstrum *= 1 + (LIFTER / 2) * np.sin(np.pi * np.arange(N_COEFFICIENTS) / LIFTER)
     cepstrum[:, 0] = np.log(np.where(energy == 0, tiny, energy))
     return cepstrum.astype(np.float32)

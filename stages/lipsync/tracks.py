@@ -12,7 +12,7 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from scipy.signal import medfilt
+import scipy
 
 from stages.vision.boxes import iou
 from stages.vision.faces import Faces
@@ -190,7 +190,7 @@ def _speech_squares(boxes: np.ndarray) -> np.ndarray:
 
 def _median(series: np.ndarray) -> np.ndarray:
     reach = SMOOTH // 2
-    return medfilt(np.pad(series, reach, mode="edge"), SMOOTH)[reach:-reach]
+    return scipy.signal.medfilt(np.pad(series, reach, mode="edge"), SMOOTH)[reach:-reach]
 
 
 def _cut(picture: np.ndarray, left: float, top: float, side: float, size: int) -> np.ndarray:

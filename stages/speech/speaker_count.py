@@ -1,5 +1,4 @@
 """How many voices there are: segmentation says where one voice speaks alone, embeddings say whether it is the same.
-
 1. In windows of 10 s, pyannote's segmentation finds who speaks when, overlaps included (speech/segmentation.py).
 2. Where one voice speaks alone, inside one span of the voice activity, pieces of 2 s every second get an embedding
    (speech/speaker_embedding.py). Spans keep pieces from straddling a change of speaker that the segmentation missed:
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
+import scipy
 
 from stages.speech.segmentation import FRAME_STEP_S, N_VOICES, SAMPLE_RATE, WINDOW, SpeakerSegmentation
 from stages.speech.speaker_embedding import SpeakerEmbedding
@@ -130,8 +129,8 @@ class SpeakerCounter:
     def _clusters(self, pieces: _Pieces) -> int:
         if len(pieces.seconds) < 2:
             return len(pieces.seconds)
-        tree = linkage(np.stack(pieces.embeddings), "average", "cosine")
-        cluster = fcluster(tree, 1 - self._rule.same_speaker, "distance")
+        tree = scipy.cluster.hierarchy.linkage(np.stack(pieces.embeddings), "average", "cosine")
+        cluster = scipy.cluster.hierarchy.fcluster(tree, 1 - self._rule.same_speaker, "distance")
         seconds = np.bincount(cluster, pieces.seconds)
         needed = max(self._rule.min_speaker_s, self._rule.min_speaker_share * seconds.sum())
         return int((seconds >= needed).sum())

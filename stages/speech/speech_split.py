@@ -12,7 +12,7 @@ import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import correlate
+import scipy
 
 SAMPLE_RATE = 48_000
 ATTENUATION_LIMIT_DB = 100.0  #: none
@@ -59,7 +59,7 @@ class SpeechSplitter:
         """Speech and the rest of ``mono48k`` (float32 [N], N > 0)."""
         speech = self._filtered(mono48k)
         # The output is late: without this the difference would hold the speech once more.
-        similarity = correlate(speech, mono48k, "full", method="fft")[len(mono48k) - 1 :][:MAX_DELAY]
+        similarity = scipy.signal.correlate(speech, mono48k, "full", method="fft")[len(mono48k) - 1 :][:MAX_DELAY]
         delay = int(similarity.argmax())
         aligned = speech[delay : delay + len(mono48k)]
         return SplitSound(aligned, mono48k - aligned)

@@ -125,7 +125,7 @@ class Chaos:
 
     def _wait_for_work(self, number: int, driver: subprocess.Popen) -> int:
         """Until a random number of parts is committed (or the run was faster); how many there are then."""
-        wanted, digest = self._chance.randrange(0, 60), _funnel(number).digests["dummy0"]
+        wanted, digest = self._chance.randrange(0, 30), _funnel(number).digests["dummy0"]
         while driver.poll() is None:
             parts = len(self._catalog.measurement_parts("dummy0", digest))
             if parts >= wanted:

@@ -153,24 +153,28 @@ class Layout:
         return len(shard.wide) == 1 and not shard.narrow and not self.has_parts(shard)
 
     def batches(self, clips: int) -> Iterator[list[ShardFiles]]:
-        """The shards in groups, for queries whose memory must not grow with their number: first the settled ones, all
-        together, then of those that must be joined about ``clips`` clips at a time. One empty group if there are none.
+        """The shards in groups, for queries whose memory must not grow with their number: ``clips`` clips of those that
+        must be joined, ten times as many of the settled ones. One empty group if there are none.
         """
         settled = [shard for shard in self.shards if self.is_settled(shard)]
-        if settled or not self.shards:
-            yield settled
-        batch: list[ShardFiles] = []
-        held = 0
-        for shard in self.shards:
-            if self.is_settled(shard):
-                continue
-            batch.append(shard)
-            held += shard.clips
-            if held >= clips:
-                yield batch
-                batch, held = [], 0
-        if batch:
-            yield batch
+        names = {shard.shard.name for shard in settled}
+        loose = [shard for shard in self.shards if shard.shard.name not in names]
+        if not self.shards:
+            yield []
+        yield from _groups(settled, 10 * clips)
+        yield from _groups(loose, clips)
+
+
+def _groups(shards: Iterable[ShardFiles], clips: int) -> Iterator[list[ShardFiles]]:
+    """In groups that each hold at least so many clips, but for the last."""
+    group: list[ShardFiles] = []
+    for shard in shards:
+        group.append(shard)
+        if sum(one.clips for one in group) >= clips:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def live_clips(store: Store, split: str) -> list[str]:

@@ -123,10 +123,13 @@ class Catalog:
         digest = ids_digest(f"{path}:{time}" for path, time in times)
         self.store.write_table(f"sources/part-{digest}.parquet", rows.cast(schema.SOURCES))
 
+    def clip_parts(self, split: str) -> list[str]:
+        """Names of clips parts as scene_split committed them under this fingerprint, in order, compacted or not."""
+        return self.store.find_prefix(f"clips/part-{split}-")
+
     def clip_shards(self, split: str) -> list[Shard]:
-        """Clips parts as scene_split committed them under the fingerprint ``split``, in order, compacted or not."""
-        names = self.store.find("clips")
-        return [Shard(name) for name in names if posixpath.basename(name).startswith(f"part-{split}-")]
+        """The same parts, as what measurements are about."""
+        return [Shard(name) for name in self.clip_parts(split)]
 
     def clips(self, shard: Shard, columns: list[str] | None = None) -> pa.Table:
         return self.store.read_table(shard.name, columns)

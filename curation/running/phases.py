@@ -79,14 +79,14 @@ class Phases:
     def split(self, retry: Retry | None = None) -> bool:
         """Cut every source that has no clips under this fingerprint; whether another pass may do more."""
         plan = self._funnel.split
+        planned = frozenset(self._catalog.clip_parts(plan.digest))  # before the plan, which then knows what is in them
         owed, attempts = owed_sources(self._catalog, plan, retry)
         if not owed:
             return False
         places = self._places(plan.resources)
         units = _batches(owed, most=32, workers=places.target())
-        job = self._job(
-            "scene_split", SplitWorker, places, self._catalog.store.url, plan, self._options.limits, attempts
-        )
+        arguments = self._catalog.store.url, plan, self._options.limits, attempts, planned
+        job = self._job("scene_split", SplitWorker, places, *arguments)
 
         def crashed(batch: Batch) -> Tally:
             source_id = batch.items[0].source_id

@@ -77,19 +77,19 @@ class _Cuts:
 
 
 class _Uncut:
-    """``_Uncut(catalog, split)(sources)`` is the sources without those that have been cut meanwhile, by whomever.
+    """``_Uncut(catalog, split, planned)(sources)`` is the sources without those that have been cut since the plan.
 
-    One listing a call; a part is read once. What has been compacted since is still listed: gc leaves it there longer
-    than a run takes, and what was compacted before is in no plan.
+    One listing a call; a part that the plan had not seen is read, once. What has been compacted since is still listed:
+    gc leaves it there longer than a run takes.
     """
 
-    def __init__(self, catalog: Catalog, split: str):
-        self._catalog, self._prefix = catalog, f"clips/part-{split}-"
-        self._read: set[str] = set()
+    def __init__(self, catalog: Catalog, split: str, planned: frozenset[str]):
+        self._catalog, self._split = catalog, split
+        self._read = set(planned)
         self._cut: list[pa.Array] = []  # as Arrow holds them: a set of as many strings takes several times the memory
 
     def __call__(self, sources: Sequence[SourceFile]) -> list[SourceFile]:
-        new = [name for name in self._catalog.store.find_prefix(self._prefix) if name not in self._read]
+        new = [name for name in self._catalog.clip_parts(self._split) if name not in self._read]
         self._cut += read_together(self._catalog.sources_in, new)
         self._read.update(new)
         ids = pa.array([source.source_id for source in sources], pa.string())
@@ -102,14 +102,22 @@ class SplitWorker:
 
     Args:
         attempts: source_id -> how often it has failed so far, where that is not never.
+        planned: clips parts that were there when it was planned: no source of a unit is in them.
     """
 
-    def __init__(self, catalog_url: str, plan: StagePlan, limits: MediaLimits, attempts: dict[str, int] | None = None):
+    def __init__(
+        self,
+        catalog_url: str,
+        plan: StagePlan,
+        limits: MediaLimits,
+        attempts: dict[str, int] | None = None,
+        planned: frozenset[str] = frozenset(),
+    ):
         one_thread_per_library()
         self._catalog = Catalog.open(catalog_url)
         self._plan, self._limits, self._attempts = plan, limits, attempts or {}
         self._splitter = cast(SceneSplitter, plan.backend.load(plan.policy.config))
-        self._uncut = _Uncut(self._catalog, plan.digest)
+        self._uncut = _Uncut(self._catalog, plan.digest, planned)
         self._watchdog = Watchdog(self._last_words)
         self._decider = Decider()
         self._cuts = _Cuts()

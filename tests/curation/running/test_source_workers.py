@@ -46,6 +46,21 @@ def test_what_another_driver_has_cut_since_the_plan_is_not_cut_again(catalog: Ca
     assert sum(len(catalog.clips(shard)) for shard in catalog.clip_shards(SPLIT.digest)) == 1 + 2 + 3
 
 
+def test_what_the_plan_has_seen_is_not_read_again(
+    catalog: Catalog, split_paths: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker(catalog).run(batch("/2.mp4"), threading.Event())
+    planned = frozenset(catalog.clip_parts(SPLIT.digest))
+    late = SplitWorker(str(catalog.store.url), SPLIT, MediaLimits(), None, planned)
+    worker(catalog).run(batch("/3.mp4"), threading.Event())
+    read: list[str] = []
+    sources_in = Catalog.sources_in
+    monkeypatch.setattr(Catalog, "sources_in", lambda self, part: read.append(part) or sources_in(self, part))
+    assert late.run(batch("/3.mp4", "/4.mp4"), threading.Event()).clips == 1
+    assert len(planned) == len(read) == 1
+    assert not planned & set(read)
+
+
 def test_a_look_is_one_listing_and_reads_a_part_once(
     catalog: Catalog, split_paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

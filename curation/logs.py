@@ -14,7 +14,6 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime, timezone
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from catalogs.errors import UserError
@@ -24,7 +23,7 @@ LogFormat = Literal["plain", "json"]
 VARIABLE = "FUNNEL_LOG"
 OUR_PACKAGES = ("catalogs", "stages", "curation")
 
-_about: ContextVar[Mapping[str, Any]] = ContextVar("about", default=MappingProxyType({}))
+_about: ContextVar[about | None] = ContextVar("about", default=None)
 
 
 def log_format() -> LogFormat:
@@ -38,14 +37,26 @@ def log_format() -> LogFormat:
 class about:
     """Name what is being worked on (``run_id``, ``stage``, ``clip_id``, ``source_id``) in every record inside."""
 
+    __slots__ = ("_fields", "_outer", "_token")  # made for every stage of every clip
+
     def __init__(self, **fields: str | float):
         self._fields = fields
 
     def __enter__(self) -> None:
-        self._token = _about.set({**_about.get(), **self._fields})
+        self._outer = _about.get()
+        self._token = _about.set(self)
 
     def __exit__(self, *_: object) -> None:
         _about.reset(self._token)
+
+    def all_fields(self) -> dict[str, str | float]:
+        """These and those further out."""
+        return (self._outer.all_fields() if self._outer else {}) | self._fields
+
+
+def _fields() -> Mapping[str, Any]:
+    inner = _about.get()
+    return inner.all_fields() if inner else {}
 
 
 class JsonLines(logging.Formatter):
@@ -62,7 +73,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **self._always,
-            **_about.get(),
+            **_fields(),
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
@@ -77,7 +88,7 @@ class PlainLines(logging.Formatter):
         self._always = dict(always or {})
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{name}={value}" for name, value in {**self._always, **_about.get()}.items())
+        fields = " ".join(f"{name}={value}" for name, value in {**self._always, **_fields()}.items())
         return super().formatMessage(record) + (f" [{fields}]" if fields else "")
 
 

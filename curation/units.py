@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import repeat
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +21,7 @@ ATTEMPTS = ":attempts"
 _fraction = lru_cache(maxsize=4096)(Fraction)
 
 
-@dataclass(frozen=True)
-class ClipTask:
+class ClipTask(NamedTuple):
     """One clip that is owed something.
 
     Attributes:
@@ -34,7 +33,7 @@ class ClipTask:
 
     span: ClipSpan
     done: Mapping[str, bool]
-    attempts: Mapping[str, int] = field(default_factory=dict)
+    attempts: Mapping[str, int] = {}
     is_replaced: bool = False
 
 
@@ -59,6 +58,13 @@ class Tasks(Sequence[ClipTask]):
         done = self._known({stage: stage for stage in stages})
         attempts = self._known({stage: f"{stage}{ATTEMPTS}" for stage in stages})
         return map(ClipTask, self._spans(), done, attempts, self._rows["is_replaced"].to_pylist())
+
+    def clip_ids(self) -> list[str]:
+        return self._rows["clip_id"].to_pylist()
+
+    def is_settled(self, stage: str) -> bool:
+        """Whether a stage has dealt with every one of the clips."""
+        return self._rows[stage].null_count == 0
 
     @overload
     def __getitem__(self, index: int) -> ClipTask: ...
@@ -114,6 +120,17 @@ class Unit:
 
     def __len__(self) -> int:
         return len(self.tasks)
+
+    def clip_ids(self) -> list[str]:
+        if isinstance(self.tasks, Tasks):
+            return self.tasks.clip_ids()
+        return [task.span.clip_id for task in self.tasks]
+
+    def is_settled(self, stage: str) -> bool:
+        """Whether a stage has dealt with every one of the clips; then nothing more is asked of it."""
+        if isinstance(self.tasks, Tasks):
+            return self.tasks.is_settled(stage)
+        return all(stage in task.done for task in self.tasks)
 
     def part(self, begin: int, end: int) -> Unit:
         """The tasks from ``begin`` to before ``end`` (or the last) as a unit of their own."""

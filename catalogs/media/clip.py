@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from av.container import InputContainer
@@ -22,8 +22,7 @@ from catalogs.media.sound import SPEECH_RATE, Sound, read_sound, to_speech
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class ClipSpan:
+class ClipSpan(NamedTuple):
     """A clip row's identity: a span of presentation time in a source. ``path`` is where the source lies now."""
 
     clip_id: str

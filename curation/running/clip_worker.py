@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
 
@@ -250,4 +250,4 @@ class ClipWorker:
 
 def _passed(task: ClipTask, *plans: StagePlan) -> ClipTask:
     """The task, with those stages behind it."""
-    return replace(task, done={**task.done, **{plan.name: True for plan in plans}})
+    return task._replace(done={**task.done, **{plan.name: True for plan in plans}})

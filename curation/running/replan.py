@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from catalogs.catalog import Catalog
-from catalogs.layout import Shard
 from curation.decide import Decider, rule_inputs
 from curation.resolve import FunnelPlan, StagePlan
 from curation.running.tally import Tally
 from curation.units import ClipTask, Unit
 
 _PARTS_KEPT = 128  # of at most a few thousand rows; units of one shard follow each other and look at the same parts
+
+
+@dataclass
+class _Told:
+    """What the parts of a shard say of a unit's clips and one stage, planned with or not."""
+
+    passed: dict[str, bool] = field(default_factory=dict)
+    failed: list[dict] = field(default_factory=list)
 
 
 class Replanner:
@@ -25,19 +32,23 @@ class Replanner:
 
     def __init__(self, catalog: Catalog, funnel: FunnelPlan, only: frozenset[str] | None = None):
         self._catalog, self._funnel, self._only = catalog, funnel, only
+        self._plans = [plan for plan in funnel.measuring if plan.is_available]
         self._decider = Decider()
         self._passed = lru_cache(_PARTS_KEPT)(self._read_passed)  # a part never changes
         self._failed = lru_cache(_PARTS_KEPT)(self._read_failed)
 
     def __call__(self, unit: Unit) -> tuple[Unit, Tally]:
+        told = {plan.name: self._told(plan, unit) for plan in self._plans if not unit.is_settled(plan.name)}
+        if not any(one.passed or one.failed for one in told.values()):
+            return unit, Tally()
         tasks = {task.span.clip_id: task for task in unit.tasks}
         changed: set[str] = set()
         tally = Tally()
-        for plan in self._funnel.measuring:
-            for clip_id, is_passed in self._news(plan, unit.shard, tasks, tally).items():
+        for stage, one in told.items():
+            for clip_id, is_passed in _news(stage, one, tasks, tally).items():
                 task = tasks[clip_id]
-                tasks[clip_id] = replace(task, done={**task.done, plan.name: is_passed})
-                tally.kept[plan.name] += is_passed
+                tasks[clip_id] = task._replace(done={**task.done, stage: is_passed})
+                tally.kept[stage] += is_passed
                 changed.add(clip_id)
         for clip_id in changed:
             if not _is_owed(self._funnel, tasks[clip_id].done, self._only):
@@ -45,27 +56,17 @@ class Replanner:
                 tally.clip_seconds += tasks.pop(clip_id).span.duration_s
         return replace(unit, tasks=tuple(tasks.values())), tally
 
-    def _news(self, plan: StagePlan, shard: Shard, tasks: Mapping[str, ClipTask], tally: Tally) -> dict[str, bool]:
-        """Clips that one stage has settled since they were planned, and whether they passed; adds to ``tally``."""
-        news: dict[str, bool] = {}
-        failures: dict[str, dict] = {}
-        owed = {clip_id for clip_id, task in tasks.items() if plan.name not in task.done}
-        if not owed:  # an earlier run has been through this stage: nothing is asked of the storage, no part is kept
-            return news
-        folder = f"{plan.name}/fp={plan.digest}"
-        for name in self._catalog.store.find_prefix(f"failures/{folder}/{shard.stem}."):
+    def _told(self, plan: StagePlan, unit: Unit) -> _Told:
+        ids = set(unit.clip_ids())
+        parts = f"{plan.name}/fp={plan.digest}/{unit.shard.stem}."
+        told = _Told()
+        for name in self._catalog.store.find_prefix(f"failures/{parts}"):
             failed = self._failed(name)
-            for clip_id in owed & failed.keys():
-                if failed[clip_id]["attempt"] > tasks[clip_id].attempts.get(plan.name, 0):
-                    news[clip_id], failures[clip_id] = False, failed[clip_id]
-        for name in self._catalog.store.find_prefix(f"measurements/{folder}/{shard.stem}."):
+            told.failed += [failed[clip_id] for clip_id in ids & failed.keys()]
+        for name in self._catalog.store.find_prefix(f"measurements/{parts}"):
             passed = self._passed(name, plan.name)
-            for clip_id in owed & passed.keys():
-                news[clip_id] = passed[clip_id]
-                failures.pop(clip_id, None)
-        tally.note_failures(failures.values())
-        tally.measured[plan.name] += len(news) - len(failures)
-        return news
+            told.passed |= {clip_id: passed[clip_id] for clip_id in ids & passed.keys()}
+        return told
 
     def _read_passed(self, part: str, stage: str) -> dict[str, bool]:
         plan = self._funnel.stage(stage)
@@ -77,6 +78,20 @@ class Replanner:
     def _read_failed(self, part: str) -> dict[str, dict]:
         rows = self._catalog.store.read_table(part, ["id", "stage", "error_code", "attempt", "traceback"])
         return {row["id"]: row for row in rows.to_pylist()}
+
+
+def _news(stage: str, told: _Told, tasks: Mapping[str, ClipTask], tally: Tally) -> dict[str, bool]:
+    """Clips that one stage has settled since they were planned, and whether they passed; adds to ``tally``."""
+    news = {clip_id: passed for clip_id, passed in told.passed.items() if stage not in tasks[clip_id].done}
+    failures: dict[str, dict] = {}
+    for row in told.failed:
+        task = tasks[row["id"]]
+        is_new = row["attempt"] > task.attempts.get(stage, 0)
+        if is_new and stage not in task.done and row["id"] not in told.passed:
+            failures[row["id"]] = row
+    tally.note_failures(failures.values())
+    tally.measured[stage] += len(news)
+    return news | dict.fromkeys(failures, False)
 
 
 def _is_owed(funnel: FunnelPlan, done: Mapping[str, bool], only: frozenset[str] | None) -> bool:

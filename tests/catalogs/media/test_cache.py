@@ -170,7 +170,7 @@ def test_dense_jobs_go_through_it_and_sparse_and_local_ones_do_not(
     monkeypatch.setenv("FUNNEL_CACHE", str(tmp_path / "cache"))
     local = write_video(tmp_path / "a.mp4", grey_ramp(20))
     span = whole_span(local)
-    far = replace(span, path=s3.put("a.mp4", local))
+    far = span._replace(path=s3.put("a.mp4", local))
     ClipMedia(far, dense_wanted=False).sample()
     ClipMedia(span).dense()
     ClipMedia(far, limits=MediaLimits(cache_bytes=0)).dense()

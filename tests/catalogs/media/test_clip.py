@@ -27,10 +27,7 @@ def test_sparse_pictures_are_those_on_screen_at_their_times(tmp_path: Path) -> N
 def test_a_span_starts_and_ends_on_its_pts(tmp_path: Path) -> None:
     whole = whole_span(write_video(tmp_path / "a.mp4", grey_ramp(100)))
     step = (whole.end_pts - whole.start_pts) // 100
-    from dataclasses import replace
-
-    span = replace(
-        whole,
+    span = whole._replace(
         start_pts=whole.start_pts + 40 * step,
         end_pts=whole.start_pts + 60 * step,
         start_s=40 / 25,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +31,14 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def part(span: ClipSpan, start_s: float, end_s: float) -> ClipSpan:
     start, end = (span.start_pts + round(at / span.time_base) for at in (start_s, end_s))
-    return replace(span, start_s=start_s, end_s=end_s, start_pts=start, end_pts=end)
+    return span._replace(start_s=start_s, end_s=end_s, start_pts=start, end_pts=end)
 
 
 def test_a_remote_clip_is_the_local_one(s3: S3, tmp_path: Path) -> None:
     local = write_video(tmp_path / "a.mp4", grey_ramp(50), sound=np.ones((1, 32_000), np.float32) * 0.1)
     span = whole_span(local)
     near = ClipMedia(span, dense_wanted=False)
-    far = ClipMedia(replace(span, path=s3.put("a.mp4", local)), dense_wanted=False)
+    far = ClipMedia(span._replace(path=s3.put("a.mp4", local)), dense_wanted=False)
     assert np.array_equal(near.sample().rgb, far.sample().rgb)
     assert near.sound is not None
     assert far.sound is not None
@@ -49,7 +48,7 @@ def test_a_remote_clip_is_the_local_one(s3: S3, tmp_path: Path) -> None:
 def test_a_sparse_stage_fetches_a_small_part_of_a_long_source(s3: S3, long_video: Path) -> None:
     size = long_video.stat().st_size
     assert size > 20_000_000
-    span = part(replace(whole_span(long_video), path=s3.put("long.mp4", long_video)), 20.0, 22.0)
+    span = part(whole_span(long_video)._replace(path=s3.put("long.mp4", long_video)), 20.0, 22.0)
     s3.faults.reset_counts()
     assert len(ClipMedia(span, dense_wanted=False).sample()) == 5
     assert 0 < s3.faults.sent_bytes < 0.4 * size
@@ -64,7 +63,7 @@ def test_a_header_is_read_without_the_rest(s3: S3, long_video: Path) -> None:
 
 
 def test_throttling_and_cut_connections_do_not_show(s3: S3, long_video: Path) -> None:
-    span = part(replace(whole_span(long_video), path=s3.put("long.mp4", long_video)), 5.0, 8.0)
+    span = part(whole_span(long_video)._replace(path=s3.put("long.mp4", long_video)), 5.0, 8.0)
     s3.faults.throttle_every, s3.faults.cut_every = 4, 3
     assert len(ClipMedia(span, dense_wanted=False).sample()) == 5
     assert s3.faults.injected["SlowDown"]
@@ -81,7 +80,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_storage_that_breaks_midway_is_not_bad_media(
     s3: S3, long_video: Path, impatient: None, after_bytes: int
 ) -> None:
-    span = replace(whole_span(long_video), path=s3.put("long.mp4", long_video))
+    span = whole_span(long_video)._replace(path=s3.put("long.mp4", long_video))
     s3.faults.cut_after_bytes = after_bytes
     clip = ClipMedia(span, limits=NO_CACHE, dense_wanted=False)
     with pytest.raises(ClipError) as failure:
@@ -98,11 +97,11 @@ def test_a_storage_that_breaks_midway_is_not_bad_media(
 def test_a_source_that_went_away_or_is_forbidden(s3: S3, tmp_path: Path, impatient: None) -> None:
     span = whole_span(write_video(tmp_path / "a.mp4", grey_ramp(10)))
     with pytest.raises(ClipError) as failure:
-        ClipMedia(replace(span, path=f"{s3.url}/none.mp4")).sample()
+        ClipMedia(span._replace(path=f"{s3.url}/none.mp4")).sample()
     assert failure.value.code == ErrorCode.NOT_FOUND
     s3.faults.refuse = "AccessDenied"
     with pytest.raises(ClipError) as failure:
-        ClipMedia(replace(span, path=f"{s3.url}/none.mp4")).sample()
+        ClipMedia(span._replace(path=f"{s3.url}/none.mp4")).sample()
     assert failure.value.code == ErrorCode.UNREADABLE
 
 

@@ -250,7 +250,7 @@ def test_the_watchdog_is_as_patient_as_the_captioner(catalog, unit, monkeypatch)
 
 
 def test_a_clip_whose_file_was_replaced_is_not_measured_in_the_new_one(catalog, unit):
-    replaced = Unit(unit.shard, (replace(unit.tasks[0], is_replaced=True), unit.tasks[1]))
+    replaced = Unit(unit.shard, (unit.tasks[0]._replace(is_replaced=True), unit.tasks[1]))
     with chat_server(captioning()) as server:
         funnel = funnel_for(server)
         worker_for(catalog, funnel).run(replaced, threading.Event())

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,7 @@ STEP = 20  #: grey levels between clips: far more than a JPEG changes
 def grey_span(folder: Path, number: int) -> ClipSpan:
     """Four frames of grey level ``STEP * number``; number up to 12."""
     frames = [np.full((32, 32, 3), STEP * number, np.uint8)] * 4
-    return replace(whole_span(write_video(folder / f"grey{number}.mp4", frames)), clip_id=f"clip{number:02}")
+    return whole_span(write_video(folder / f"grey{number}.mp4", frames))._replace(clip_id=f"clip{number:02}")
 
 
 def caption_of(number: int) -> str:

@@ -19,8 +19,6 @@ from curation.running.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_GC_THRESHOLD = 50_000  # new objects; Python's own is 700 or 2000
-
 #: Calls in this concurrency group are served while ``run`` is at work in the default one.
 CONTROL = "control"
 
@@ -69,10 +67,7 @@ class Host:
         self._worker = self._job.worker(*self._job.arguments)
         self._meter = Meter(self._job.phase)
         gc.collect()
-        # Models and libraries stay, and the many small objects of a unit go with it: to look for cycles among them all
-        # the time would cost a fifth of the clock where clips cost little.
-        gc.freeze()
-        gc.set_threshold(_GC_THRESHOLD)
+        gc.freeze()  # models and libraries stay: looking through them again and again costs a tenth of cheap clips
         self._idle_since = time.monotonic()
         return str(ray.get_runtime_context().get_node_id())
 

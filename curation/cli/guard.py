@@ -20,8 +20,10 @@ from curation.running.drain import Terminated
 if TYPE_CHECKING:
     import duckdb
 
-#: The machine's trouble rather than a bug: (full, read-only, not allowed) -> one line.
-STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+#: The machine's trouble rather than a bug (full, read-only, not allowed; a disk or a mount that has gone) -> one line.
+STORAGE_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN}
+)
 
 
 def guarded(commands: typer.Typer, prog: str, args: Sequence[str] | None = None) -> None:

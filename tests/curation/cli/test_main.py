@@ -47,6 +47,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (UserError("policy.yaml: unknown [key] 'kep'"), "policy.yaml: unknown [key] 'kep'", 2),
         (KeyboardInterrupt(), "interrupted; the same command goes on where it stopped", 130),
         (OSError(errno.ENOSPC, "", "/data/out"), "no space left on device: /data/out", 2),
+        (OSError(errno.ESTALE, "", "/mnt/cat"), "stale file handle: /mnt/cat", 2),
         (OSError(errno.EROFS, ""), "read-only file system", 2),
         (PermissionError(errno.EACCES, "", "/a", None, "/b"), "permission denied: /a -> /b", 2),
     ],

@@ -40,7 +40,4 @@ def clip_id(source: str, start_pts: int, end_pts: int) -> str:
 
 def ids_digest(ids: Iterable[str]) -> str:
     """Short hash of a set of ids: names a part file by what it holds, so that the same work has the same name."""
-    digest = hashlib.blake2b(digest_size=6)
-    for one in sorted(ids):
-        digest.update(one.encode())
-    return digest.hexdigest()
+    return hashlib.blake2b("".join(sorted(ids)).encode(), digest_size=6).hexdigest()

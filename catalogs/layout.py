@@ -26,6 +26,9 @@ import pyarrow.compute as pc
 from catalogs.manifests import MANIFESTS, Manifest, read_manifests
 from catalogs.store import Store, read_together
 
+SETTLED_AT_ONCE = 1_000_000  #: clips of a batch whose shards are read as they are
+JOINED_AT_ONCE = 100_000  #: clips of a batch whose shards must be joined
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -152,29 +155,31 @@ class Layout:
         """Whether one wide file holds all of it, so that it is read without a join."""
         return len(shard.wide) == 1 and not shard.narrow and not self.has_parts(shard)
 
-    def batches(self, clips: int) -> Iterator[list[ShardFiles]]:
-        """The shards in groups, for queries whose memory must not grow with their number: ``clips`` clips of those that
-        must be joined, ten times as many of the settled ones. One empty group if there are none.
+    def batches(self) -> Iterator[list[ShardFiles]]:
+        """The shards some at a time, for queries whose memory must not grow with their number; one empty batch if there
+        are none.
         """
         settled = [shard for shard in self.shards if self.is_settled(shard)]
         names = {shard.shard.name for shard in settled}
         loose = [shard for shard in self.shards if shard.shard.name not in names]
         if not self.shards:
             yield []
-        yield from _groups(settled, 10 * clips)
-        yield from _groups(loose, clips)
+        yield from _batched(settled, SETTLED_AT_ONCE)
+        yield from _batched(loose, JOINED_AT_ONCE)
 
 
-def _groups(shards: Iterable[ShardFiles], clips: int) -> Iterator[list[ShardFiles]]:
-    """In groups that each hold at least so many clips, but for the last."""
-    group: list[ShardFiles] = []
+def _batched(shards: Iterable[ShardFiles], clips: int) -> Iterator[list[ShardFiles]]:
+    """In batches that each hold at least so many clips, but for the last."""
+    batch: list[ShardFiles] = []
+    held = 0
     for shard in shards:
-        group.append(shard)
-        if sum(one.clips for one in group) >= clips:
-            yield group
-            group = []
-    if group:
-        yield group
+        batch.append(shard)
+        held += shard.clips
+        if held >= clips:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 def live_clips(store: Store, split: str) -> list[str]:

@@ -21,8 +21,6 @@ from curation.decide import define_rules
 from curation.resolve import FunnelPlan
 from curation.verdict_sql import column, key_of, needed, rule, stop
 
-_BATCH_CLIPS = 100_000  # of shards that must be joined, how many clips at once
-
 
 @dataclass(frozen=True)
 class StageCount:
@@ -41,9 +39,11 @@ class StageCount:
 
 @dataclass(frozen=True)
 class FunnelCounts:
-    """Attributes:
-    files, hours: of the pool.
-    failures: (stage, error code, how many), files and sources included.
+    """What ``funnel status`` shows.
+
+    Attributes:
+        files, hours: of the pool.
+        failures: (stage, error code, how many), files and sources included.
     """
 
     files: int
@@ -52,13 +52,17 @@ class FunnelCounts:
     failures: list[tuple[str, str, int]]
 
 
-def count_funnel(catalog: Catalog, funnel: FunnelPlan) -> FunnelCounts:
-    """Count every clip of a catalog under a policy and its fingerprints."""
+def count_funnel(catalog: Catalog, funnel: FunnelPlan, layout: Layout | None = None) -> FunnelCounts:
+    """Count every clip of a catalog under a policy and its fingerprints.
+
+    Args:
+        layout: the catalog as it was listed; None lists it now.
+    """
     with connect() as connection:
         register_sources(connection, catalog)
         sql = "SELECT count(*), coalesce(sum(duration_s), 0) / 3600 FROM sources"
         files, hours = first_row(connection.execute(sql)) or (0, 0.0)
-        walked = _walk(connection, catalog, funnel)
+        walked = _walk(connection, catalog, funnel, layout)
         failures = [*_failed_sources(connection, catalog, funnel), *walked.failures()]
     return FunnelCounts(files, hours, walked.lines(funnel), sorted(failures))
 
@@ -104,16 +108,18 @@ def _total(amounts: Iterable[tuple[int, float]]) -> tuple[int, float]:
     return sum(clips for clips, _ in amounts), math.fsum(hours for _, hours in amounts)
 
 
-def _walk(connection: duckdb.DuckDBPyConnection, catalog: Catalog, funnel: FunnelPlan) -> _Walked:
+def _walk(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, funnel: FunnelPlan, layout: Layout | None
+) -> _Walked:
     tables = {key_of(plan): needed(plan) for plan in funnel.measuring}
-    layout = Layout.read(catalog.store, funnel.split.digest, tables)
+    layout = layout or Layout.read(catalog.store, funnel.split.digest, tables)
     define_rules(connection, [plan for plan in funnel.stages if plan.is_available])
     names = [plan.name for plan in funnel.stages]
     may_be_unavailable = [plan for plan in funnel.measuring if plan.is_available and plan.unavailable_columns]
     failed = [f'histogram("{column(plan, "error_code")}")' for plan in funnel.measuring]
     unavailable = [f"count(*) FILTER (\"{column(plan, 'status')}\" = 'unavailable')" for plan in may_be_unavailable]
     walked = _Walked()
-    for batch in layout.batches(_BATCH_CLIPS):
+    for batch in layout.batches():
         wide = TableViews(connection, catalog.store, layout).wide(batch, tables)
         rows = connection.execute(
             f"""WITH walked AS (SELECT *, {stop(funnel.stages)} AS stop FROM ({wide}))

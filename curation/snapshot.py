@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
+from catalogs.layout import Layout
 from catalogs.query import storage_error_of
 from curation.annotation.gates import current_gate, is_stale, missing_gates
 from curation.annotation.records import check_name
@@ -89,7 +90,8 @@ def freeze(
     missing = missing_gates(catalog, funnel)
     if require_gates and missing:
         raise GatesMissingError(missing)
-    connection = open_views(catalog, funnel)
+    layout = Layout.read(catalog.store, funnel.split.digest)  # rows and counts of one moment, whatever a run adds
+    connection = open_views(catalog, funnel, layout)
     query = _query(connection, where)
     for leftover in catalog.store.find(folder):  # of an attempt that died before its snapshot.json
         catalog.store.remove(leftover)
@@ -119,7 +121,7 @@ def freeze(
         fingerprints=funnel.digests,
         gates=_gates(catalog, funnel),
         missing_gates=tuple(missing),
-        funnel=tuple(asdict(count) for count in count_funnel(catalog, funnel).stages),
+        funnel=tuple(asdict(count) for count in count_funnel(catalog, funnel, layout).stages),
     )
     catalog.store.write_json(f"{folder}/snapshot.json", asdict(snapshot))
     return snapshot

@@ -19,10 +19,13 @@ from curation.verdict_sql import column, key_of
 from stages.listing import STAGES
 
 
-def open_views(catalog: Catalog, funnel: FunnelPlan) -> duckdb.DuckDBPyConnection:
+def open_views(catalog: Catalog, funnel: FunnelPlan, layout: Layout | None = None) -> duckdb.DuckDBPyConnection:
     """A connection with the views ``sources, clips, failures, <stage>…, verdicts, curated``.
 
     Stages that the policy does not name show their newest measurements, if there are any.
+
+    Args:
+        layout: the catalog as it was listed, with all stages; None lists it now.
     """
     connection = connect()
     register_sources(connection, catalog)
@@ -33,7 +36,7 @@ def open_views(catalog: Catalog, funnel: FunnelPlan) -> duckdb.DuckDBPyConnectio
         for name, stage in stages.items()
         for digest in _digests(catalog, funnel, name)
     }
-    layout = Layout.read(catalog.store, funnel.split.digest, tables)
+    layout = layout or Layout.read(catalog.store, funnel.split.digest, tables)
     views = TableViews(connection, catalog.store, layout)
     connection.execute(f"CREATE VIEW clips AS {views.clips(layout.shards)}")
     for key, table in tables.items():

@@ -27,7 +27,6 @@ from curation.verdict_sql import broken_rule, column, key_of, needed, stop
 
 #: Names beside column names: the pool that a file came with, the rule that dropped a clip, bands of the stage's score.
 SOURCE, RULE, BAND = "source", "rule", "band"
-_BATCH_CLIPS = 100_000  # of shards that must be joined, how many at once
 _RowsOf = Callable[[TableViews, Sequence[ShardFiles]], str]  # SQL for the rows of some shards
 
 
@@ -107,7 +106,7 @@ class Population:
         select = f"SELECT clip_id, {rule} AS drop_rule{', ' if columns else ''}{columns} FROM"
         tables = {key_of(stage): needed(stage, self._columns_of(stage)) for stage in self._stages[1:]}
         write = "CREATE TEMP TABLE population AS"
-        for batch in self._layout.batches(_BATCH_CLIPS):
+        for batch in self._layout.batches():
             wide = self._views().wide(batch, tables)
             self.connection.execute(f"{write} {select} ({wide}) AS wide {datasets} WHERE {found}")
             write = "INSERT INTO population"
@@ -115,7 +114,7 @@ class Population:
     def _rows(self, clip_ids: Sequence[str], sql: _RowsOf) -> dict[str, dict[str, Any]]:
         self.connection.register("chosen", pa.table({"clip_id": list(clip_ids)}))
         found: dict[str, dict[str, Any]] = {}
-        for batch in self._layout.batches(_BATCH_CLIPS):
+        for batch in self._layout.batches():
             rows = sql(self._views(), batch)
             answer = self.connection.execute(f"SELECT * FROM ({rows}) SEMI JOIN chosen USING (clip_id)")
             names = [described[0] for described in answer.description or ()]

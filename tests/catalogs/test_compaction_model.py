@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from catalogs import layout
 from catalogs.catalog import Catalog
 from catalogs.verify import verify
-from curation import counts
 from curation.counts import count_funnel
 from curation.plan import owed_units
 from curation.verdicts import open_views
@@ -21,7 +21,7 @@ FUNNEL = fake_funnel(first="number < 6", second="number < 6")
 
 @pytest.mark.parametrize("seed", range(8))
 def test_views_and_plans_say_what_was_done(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "_BATCH_CLIPS", 2)
+    monkeypatch.setattr(layout, "JOINED_AT_ONCE", 2)
     catalog = Catalog.open_or_create(str(tmp_path / "cat"))
     model = Model(catalog, FUNNEL, random.Random(seed))
     done = []

@@ -11,11 +11,13 @@ import pytest
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
+from catalogs.store import Store
 from curation import snapshot as snapshot_module
 from curation.annotation.gates import accept
 from curation.annotation.lots import Draw, draw_lot
 from curation.annotation.records import read_lot
 from curation.snapshot import GatesMissingError, freeze, read_snapshot, snapshot_names
+from tests.catalogs.small_catalog import clip_row
 from tests.curation.annotation.hand_written import POLICY, answer_all, funnel, write_catalog
 
 FUNNEL = funnel()
@@ -56,6 +58,22 @@ def test_it_says_what_decided(catalog: Catalog) -> None:
     ]
     assert frozen.gates == {}
     assert len(frozen.missing_gates) == 3
+
+
+def test_what_a_run_adds_meanwhile_is_in_neither_rows_nor_counts(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Store.write_table
+
+    def write_and_add(store: Store, name: str, *rest: pa.Table) -> None:
+        write(store, name, *rest)
+        if name.startswith("snapshots/"):
+            catalog.add_clips(FUNNEL.split.digest, pa.Table.from_pylist([clip_row("late", "s-late")], schema.CLIPS))
+
+    monkeypatch.setattr(Store, "write_table", write_and_add)
+    frozen = freeze(catalog, FUNNEL, "v1")
+    assert len(catalog.clip_shards(FUNNEL.split.digest)) == 2
+    assert (frozen.funnel[0]["clips_in"], frozen.funnel[-1]["kept"]) == (400, frozen.rows)
 
 
 def test_many_rows_become_parts_of_bounded_size(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from catalogs import schema
+from catalogs import layout, schema
 from catalogs.catalog import Catalog
 from catalogs.compact import compact
-from curation.annotation import population as population_module
 from curation.annotation.population import Population
 from curation.annotation.records import Side
 from curation.resolve import FunnelPlan
@@ -91,7 +90,7 @@ def test_in_however_many_steps_it_is_walked(tmp_path: Path, monkeypatch: pytest.
     catalog = write_catalog(str(tmp_path / "cat"), FUNNEL, backwards=True)  # two shards
     expected = walked(catalog, FUNNEL, "audio_quality", "kept")
     whole = Population(catalog, FUNNEL, FUNNEL.stages[-1], "kept", ())
-    monkeypatch.setattr(population_module, "_BATCH_CLIPS", 1)
+    monkeypatch.setattr(layout, "JOINED_AT_ONCE", 1)
     assert walked(catalog, FUNNEL, "audio_quality", "kept") == expected
     stepwise = Population(catalog, FUNNEL, FUNNEL.stages[-1], "kept", ())
     some = sorted(expected)[::7]

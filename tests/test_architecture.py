@@ -1,6 +1,8 @@
 """Imports run one way (DESIGN section 2): catalogs <- stages <- curation."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,13 @@ def test_the_check_can_fail(tmp_path: Path) -> None:
     module = tmp_path / "bad.py"
     module.write_text("def f():\n    from curation import run\n")
     assert "curation" in imported_packages(module)
+
+
+def test_a_worker_starts_without_signal_processing() -> None:
+    """scipy loads its parts when they are used: imported by name they cost every command and worker half a second."""
+    code = "import curation.running.clip_worker, stages.listing, sys; print('scipy.signal' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("package", [p for p in MAY_IMPORT if (ROOT / p).is_dir()])

@@ -11,7 +11,8 @@ import pyarrow as pa
 from catalogs import schema
 from catalogs.catalog import Catalog, Shard
 from catalogs.ids import clip_id
-from curation.annotation.records import Answer, Lot, Verdict, give
+from curation.annotation.lots import Draw, draw_lot
+from curation.annotation.records import Answer, Lot, Verdict, give, read_lot
 from curation.policy import parse_policy
 from curation.resolve import FunnelPlan, resolve
 from curation.summary import RunSummary
@@ -81,6 +82,12 @@ def write_run(catalog: Catalog, plan: FunnelPlan) -> None:
         status="done",
     )
     catalog.write_run(run.run_id, asdict(run))
+
+
+def draw_five(catalog: Catalog, **options: object) -> tuple[Lot, pa.Table]:
+    """A lot of audio_quality, and its items."""
+    lot = draw_lot(catalog, funnel(), Draw("audio_quality", n=5, stratify=(), **options))  # type: ignore[arg-type]
+    return read_lot(catalog, lot.name)
 
 
 def answer(catalog: Catalog, lot: Lot, number: int, clip: str, verdict: Verdict, annotator: str = "ann") -> None:

@@ -6,15 +6,13 @@ import csv
 import io
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from curation.annotation import exchange
-from curation.annotation.lots import Draw, draw_lot
-from curation.annotation.records import Answer, Lot, all_answers, current_answers, give, read_lot
-from tests.curation.annotation.hand_written import funnel, write_catalog
+from curation.annotation.records import Answer, all_answers, current_answers, give
+from tests.curation.annotation.hand_written import draw_five, funnel, write_catalog
 
 FUNNEL = funnel()
 
@@ -24,13 +22,8 @@ def catalog(tmp_path: Path) -> Catalog:
     return write_catalog(str(tmp_path / "cat"), FUNNEL, 100)
 
 
-def drawn(catalog: Catalog, **options: object) -> tuple[Lot, pa.Table]:
-    lot = draw_lot(catalog, FUNNEL, Draw("audio_quality", n=5, stratify=(), **options))  # type: ignore[arg-type]
-    return read_lot(catalog, lot.name)
-
-
 def test_csv_goes_out_and_comes_back(catalog: Catalog) -> None:
-    lot, items = drawn(catalog)
+    lot, items = draw_five(catalog)
     clips = items["clip_id"].to_pylist()
     give(catalog, Answer(lot.name, 1, clips[0], "ann", "bad", ("noise", "echo"), note='says "no",\nloud', seconds=2.5))
     give(catalog, Answer(lot.name, 2, clips[1], "bob", "good"))
@@ -42,7 +35,7 @@ def test_csv_goes_out_and_comes_back(catalog: Catalog) -> None:
 
 
 def test_a_spreadsheet_of_items_has_no_measures(catalog: Catalog) -> None:
-    lot, items = drawn(catalog)
+    lot, items = draw_five(catalog)
     rows = list(csv.DictReader(io.StringIO(exchange.items_csv(lot, items))))
     assert [row["clip_id"] for row in rows] == items["clip_id"].to_pylist()
     assert "measured" not in rows[0]
@@ -51,14 +44,14 @@ def test_a_spreadsheet_of_items_has_no_measures(catalog: Catalog) -> None:
 
 
 def test_a_spreadsheet_of_pairs_names_both_clips(catalog: Catalog) -> None:
-    lot, items = drawn(catalog, mode="pair")
+    lot, items = draw_five(catalog, mode="pair")
     rows = list(csv.DictReader(io.StringIO(exchange.items_csv(lot, items))))
     assert [row["other_clip_id"] for row in rows] == items["other_clip_id"].to_pylist()
     assert [float(row["other_end_s"]) for row in rows] == items["other_end_s"].to_pylist()
 
 
 def test_a_spreadsheet_with_the_fewest_columns(catalog: Catalog) -> None:
-    lot, items = drawn(catalog)
+    lot, items = draw_five(catalog)
     lines = [f"{number},{clip},ann,good" for number, clip in enumerate(items["clip_id"].to_pylist(), 1)]
     text = "\ufeff" + "\n".join(["number,clip_id,annotator,verdict", *lines])
     assert exchange.store_answers(catalog, lot, exchange.read_answers_csv(lot, items, text)) == 5
@@ -67,7 +60,7 @@ def test_a_spreadsheet_with_the_fewest_columns(catalog: Catalog) -> None:
 
 
 def test_scores_of_a_user_study(catalog: Catalog) -> None:
-    lot, items = drawn(catalog, mode="scale")
+    lot, items = draw_five(catalog, mode="scale")
     clip = items["clip_id"][0].as_py()
     text = f"number,clip_id,annotator,av_consistency,visual_quality\n1,{clip},ann,2,0\n"
     (answer,) = exchange.read_answers_csv(lot, items, text)
@@ -98,7 +91,7 @@ def test_scores_of_a_user_study(catalog: Catalog) -> None:
     ],
 )
 def test_lines_that_are_wrong_store_nothing(catalog: Catalog, line: str, message: str) -> None:
-    lot, items = drawn(catalog)
+    lot, items = draw_five(catalog)
     text = "number,clip_id,annotator,verdict,reasons,note,seconds\n" + line.replace("CLIP", items["clip_id"][0].as_py())
     with pytest.raises(UserError) as said:
         exchange.read_answers_csv(lot, items, text)
@@ -114,6 +107,6 @@ def test_lines_that_are_wrong_store_nothing(catalog: Catalog, line: str, message
     ],
 )
 def test_columns_that_are_wrong(catalog: Catalog, header: str, message: str) -> None:
-    lot, items = drawn(catalog)
+    lot, items = draw_five(catalog)
     with pytest.raises(UserError, match=message):
         exchange.read_answers_csv(lot, items, header + "\n")

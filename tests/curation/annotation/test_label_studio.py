@@ -13,9 +13,8 @@ import pytest
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from curation.annotation import exchange, label_studio
-from curation.annotation.lots import Draw, draw_lot
-from curation.annotation.records import Lot, all_answers, current_answers, read_lot
-from tests.curation.annotation.hand_written import funnel, write_catalog
+from curation.annotation.records import Lot, all_answers, current_answers
+from tests.curation.annotation.hand_written import draw_five, funnel, write_catalog
 
 FUNNEL = funnel()
 URL = "http://host/{clip_id}.mp4"
@@ -24,11 +23,6 @@ URL = "http://host/{clip_id}.mp4"
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
     return write_catalog(str(tmp_path / "cat"), FUNNEL, 100)
-
-
-def drawn(catalog: Catalog, **options: object) -> tuple[Lot, pa.Table]:
-    lot = draw_lot(catalog, FUNNEL, Draw("audio_quality", n=5, stratify=(), **options))  # type: ignore[arg-type]
-    return read_lot(catalog, lot.name)
 
 
 def exported(lot: Lot, items: pa.Table, changes: dict | None = None) -> list[dict]:
@@ -51,7 +45,7 @@ def exported(lot: Lot, items: pa.Table, changes: dict | None = None) -> list[dic
 
 
 def test_label_studio_goes_out(catalog: Catalog) -> None:
-    lot, items = drawn(catalog)
+    lot, items = draw_five(catalog)
     tasks = label_studio.label_studio_tasks(lot, items, "http://host/{clip_id}.mp4#t={start_s},{end_s}")
     first = items.to_pylist()[0]
     assert tasks[0]["data"]["video"] == f"http://host/{first['clip_id']}.mp4#t={first['start_s']},{first['end_s']}"
@@ -67,7 +61,7 @@ def test_label_studio_goes_out(catalog: Catalog) -> None:
 
 
 def test_label_studio_comes_back(catalog: Catalog) -> None:
-    lot, items = drawn(catalog)
+    lot, items = draw_five(catalog)
     answers = label_studio.read_label_studio(lot, items, json.dumps(exported(lot, items)))
     assert [answer.number for answer in answers] == [1, 2, 3, 4, 5]
     assert [answer.annotator for answer in answers] == ["7", "ann", "7", "ann", "7"]
@@ -78,7 +72,7 @@ def test_label_studio_comes_back(catalog: Catalog) -> None:
 
 
 def test_half_a_character_does_not_cost_the_answer(catalog: Catalog) -> None:
-    lot, items = drawn(catalog)
+    lot, items = draw_five(catalog)
     (answer, *_) = label_studio.read_label_studio(
         lot, items, json.dumps(exported(lot, items)).replace("hums", "\\ud83d")
     )
@@ -96,7 +90,7 @@ def test_half_a_character_does_not_cost_the_answer(catalog: Catalog) -> None:
     ],
 )
 def test_tasks_that_are_not_of_this_lot(catalog: Catalog, changes: dict, message: str) -> None:
-    lot, items = drawn(catalog)
+    lot, items = draw_five(catalog)
     with pytest.raises(UserError, match=message):
         label_studio.read_label_studio(lot, items, json.dumps(exported(lot, items, changes)))
 
@@ -105,7 +99,7 @@ def test_tasks_that_are_not_of_this_lot(catalog: Catalog, changes: dict, message
     "text", ["{", "{}", "[1]", '[{"data": {}}]', '[{"data": {"lot": "LOT"}, "annotations": [{}]}]']
 )
 def test_files_that_are_not_of_label_studio(catalog: Catalog, text: str) -> None:
-    lot, items = drawn(catalog)
+    lot, items = draw_five(catalog)
     with pytest.raises(UserError, match=r"JSON|not a Label Studio export|not as Label Studio exports it"):
         label_studio.read_label_studio(lot, items, text.replace("LOT", lot.name))
 
@@ -134,7 +128,7 @@ def study_export(lot: Lot, items: pa.Table) -> list[dict]:
 
 @pytest.mark.parametrize(("mode", "levels"), [("scale", [0, 1, 2]), ("pair", [-1, 0, 1])])
 def test_a_user_study_goes_out_and_comes_back(catalog: Catalog, mode: str, levels: list[int]) -> None:
-    lot, items = drawn(catalog, mode=mode)
+    lot, items = draw_five(catalog, mode=mode)
     answers = label_studio.read_label_studio(lot, items, json.dumps(study_export(lot, items)))
     assert [answer.number for answer in answers] == [1, 2, 3, 4, 5]
     assert [answer.scores["av_consistency"] for answer in answers] == [levels[i] for i in (0, 1, 2, 0, 1)]
@@ -150,7 +144,7 @@ def test_a_user_study_goes_out_and_comes_back(catalog: Catalog, mode: str, level
 
 
 def test_a_pair_is_shown_side_by_side_as_it_is_stored(catalog: Catalog) -> None:
-    lot, items = drawn(catalog, mode="pair")
+    lot, items = draw_five(catalog, mode="pair")
     view = ElementTree.fromstring(label_studio.label_studio_config(lot))
     assert [video.get("value") for video in view.iter("Video")] == ["$video", "$other_video"]
     assert [header.get("value") for header in view.iter("Header")][:3] == ["Which of the two is better?", "A", "B"]
@@ -163,7 +157,7 @@ def test_a_pair_is_shown_side_by_side_as_it_is_stored(catalog: Catalog) -> None:
 
 
 def test_a_scale_says_what_its_levels_mean(catalog: Catalog) -> None:
-    lot, _ = drawn(catalog, mode="scale")
+    lot, _ = draw_five(catalog, mode="scale")
     view = ElementTree.fromstring(label_studio.label_studio_config(lot))
     assert [video.get("value") for video in view.iter("Video")] == ["$video"]
     first, _ = view.iter("Choices")
@@ -177,14 +171,14 @@ def test_a_scale_says_what_its_levels_mean(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize("mode", ["scale", "pair"])
 def test_tasks_of_a_user_study_name_nothing_that_could_sway(catalog: Catalog, mode: str) -> None:
-    lot, items = drawn(catalog, mode=mode)
+    lot, items = draw_five(catalog, mode=mode)
     other = {"other_video", "other_clip_id"} if mode == "pair" else set()
     for task in label_studio.label_studio_tasks(lot, items, URL):
         assert task["data"].keys() == {"video", "lot", "question", "number", "clip_id"} | other
 
 
 def test_both_clips_of_a_pair_at_one_address_are_refused(catalog: Catalog) -> None:
-    lot, items = drawn(catalog, mode="pair")
+    lot, items = draw_five(catalog, mode="pair")
     with pytest.raises(UserError, match=r"the same for both clips of a pair: take \{clip_id\} into it"):
         label_studio.label_studio_tasks(lot, items, "http://host/{number}.mp4")
 
@@ -194,7 +188,7 @@ def test_both_clips_of_a_pair_at_one_address_are_refused(catalog: Catalog) -> No
     [(["7"], "takes scores of 0, 1, 2"), (["fully"], "not as Label Studio"), ([], "not as Label Studio")],
 )
 def test_scores_that_are_none_store_nothing(catalog: Catalog, choices: list[str], message: str) -> None:
-    lot, items = drawn(catalog, mode="scale")
+    lot, items = draw_five(catalog, mode="scale")
     tasks = study_export(lot, items)
     tasks[3]["annotations"][0]["result"][0]["value"]["choices"] = choices
     with pytest.raises(UserError, match=f"task 3: .*{message}"):
@@ -202,7 +196,7 @@ def test_scores_that_are_none_store_nothing(catalog: Catalog, choices: list[str]
 
 
 def test_an_axis_without_an_answer_is_said(catalog: Catalog) -> None:
-    lot, items = drawn(catalog, mode="scale")
+    lot, items = draw_five(catalog, mode="scale")
     tasks = study_export(lot, items)
     del tasks[1]["annotations"][0]["result"][1]
     with pytest.raises(UserError, match=r"task 1: not as Label Studio exports it \(KeyError\('visual_quality'\)\)"):

@@ -49,13 +49,20 @@ class Wanted:
         return pa.schema([schema.FAILURES.field(name) for name in self.failed])
 
 
-def wide_table(store: Store, layout: Layout, shards: Sequence[ShardFiles], wanted: Sequence[Wanted]) -> pa.Table:
-    """The shards' clips with all outcomes: in memory, so a few hundred thousand clips at most.
+def wide_table(
+    store: Store,
+    layout: Layout,
+    shards: Sequence[ShardFiles],
+    wanted: Sequence[Wanted],
+    of_clips: Sequence[str] = schema.CLIPS.names,
+) -> pa.Table:
+    """The shards' clips (``clip_id`` and their other columns in ``of_clips``) with all outcomes: in memory, so a few
+    hundred thousand clips at most.
 
     With explicit columns (``Wanted.measured``) all of them are there, null where nothing was measured; else those that
     the files have.
     """
-    table = _clips(store, shards, wanted)
+    table = _clips(store, shards, wanted, of_clips)
     for want in wanted:
         measured = [name for shard in shards for name in layout.measured(shard, want.key)]
         failed = [name for shard in shards for name in layout.failed(shard, want.key)]
@@ -64,18 +71,19 @@ def wide_table(store: Store, layout: Layout, shards: Sequence[ShardFiles], wante
     return table
 
 
-def _clips(store: Store, shards: Sequence[ShardFiles], wanted: Sequence[Wanted]) -> pa.Table:
+def _clips(store: Store, shards: Sequence[ShardFiles], wanted: Sequence[Wanted], of_clips: Sequence[str]) -> pa.Table:
     """The rows of clips parts and wide files, each clip once; clips of a source stay together."""
     names = [want.columns() for want in wanted]
     is_explicit = bool(names) and all(names)  # with nothing asked for, nothing is left out
-    columns = [*schema.CLIPS.names, *(name for some in names for name in some or ())] if is_explicit else None
+    columns = [*of_clips, *(name for some in names for name in some or ())] if is_explicit else None
+    start = pa.schema([schema.CLIPS.field(name) for name in of_clips])
     tables = []
     for shard in shards:
         own = [store.read_table(name, columns) for name in shard.wide]
-        own += [store.read_table(name) for name in shard.narrow]
-        rows = _concat(schema.CLIPS, own)
+        own += [store.read_table(name, list(of_clips)) for name in shard.narrow]
+        rows = _concat(start, own)
         tables.append(rows if len(own) == 1 else _first_of_each(rows))
-    return _concat(schema.CLIPS, tables).combine_chunks()
+    return _in_one_chunk(_concat(start, tables))
 
 
 def _first_of_each(rows: pa.Table) -> pa.Table:
@@ -87,6 +95,15 @@ def _first_of_each(rows: pa.Table) -> pa.Table:
 def _concat(start: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
     """One below the other by column name; a column that a table lacks is null there."""
     return pa.concat_tables([start.empty_table(), *tables], promote_options="permissive")
+
+
+def _in_one_chunk(table: pa.Table) -> pa.Table:
+    """The same, each column in one piece; what is in one piece, beside empty ones, is not copied."""
+    columns = []
+    for column in table.columns:
+        filled = [chunk for chunk in column.chunks if len(chunk)]
+        columns.append(filled[0] if len(filled) == 1 else column.combine_chunks())
+    return pa.Table.from_arrays(columns, schema=table.schema)
 
 
 def _add_measured(store: Store, table: pa.Table, want: Wanted, parts: list[str]) -> pa.Table:

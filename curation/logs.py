@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import Any, Literal, cast
@@ -35,12 +35,14 @@ def log_format() -> LogFormat:
 
 
 class about:
-    """Name what is being worked on (``run_id``, ``stage``, ``clip_id``, ``source_id``) in every record inside."""
+    """Name what is being worked on (``run_id``, ``stage``, ``clip_id``, ``source_id``) in every record inside.
 
-    __slots__ = ("_fields", "_outer", "_token")  # made for every stage of every clip
+    Args:
+        now: says it when a record is written, for what changes too often to be named each time.
+    """
 
-    def __init__(self, **fields: str | float):
-        self._fields = fields
+    def __init__(self, now: Callable[[], Mapping[str, str | float]] = dict, /, **fields: str | float):
+        self._now, self._fields = now, fields
 
     def __enter__(self) -> None:
         self._outer = _about.get()
@@ -51,7 +53,8 @@ class about:
 
     def all_fields(self) -> dict[str, str | float]:
         """These and those further out."""
-        return (self._outer.all_fields() if self._outer else {}) | self._fields
+        outer = self._outer.all_fields() if self._outer else {}
+        return outer | self._fields | dict(self._now())
 
 
 def _fields() -> Mapping[str, Any]:

@@ -65,7 +65,7 @@ def owed_units(
     moved = _moved_sources(catalog)
     first = round(start * len(layout.shards))
     for shard in (*layout.shards[first:], *layout.shards[:first]):
-        rows = outcomes.owed(wide_table(catalog.store, layout, [shard], outcomes.wanted))
+        rows = outcomes.owed(wide_table(catalog.store, layout, [shard], outcomes.wanted, outcomes.of_clips))
         for block, tasks in _blocks(shard, outcomes, rows, moved):
             for begin in range(0, len(tasks), unit_clips):
                 yield Unit(Shard(shard.shard.name, block), tasks[begin : begin + unit_clips])
@@ -78,9 +78,9 @@ def _blocks(
     if shard.clips <= _BLOCK_CLIPS:
         yield None, Tasks(rows)
         return
-    blocks = pc.divide(rows["row"], _BLOCK_CLIPS)
-    for block in pc.unique(blocks).to_pylist():
-        yield block, Tasks(rows.filter(pc.equal(blocks, block)))
+    blocks, begins = np.unique(rows["row"].to_numpy() // _BLOCK_CLIPS, return_index=True)  # rows are in order
+    for block, begin, end in zip(blocks.tolist(), begins, [*begins[1:], len(rows)], strict=True):
+        yield block, Tasks(rows.slice(begin, end - begin))
 
 
 def _with_moves(rows: pa.Table, moved: Mapping[str, str | None]) -> pa.Table:
@@ -99,11 +99,12 @@ class _Outcomes:
         self._plans = [plan for plan in funnel.measuring if plan.is_available]
         self.keys = [_key(plan) for plan in self._plans]
         self.wanted = [_wanted(plan) for plan in self._plans]
+        self.of_clips = list(dict.fromkeys([*SPAN_COLUMNS, *rule_inputs(funnel.split)]))
         self._connection = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
         define_rules(self._connection, [funnel.split, *self._plans])
         states = [f'{self._state(plan)} AS "{plan.name}"' for plan in self._plans]
         attempts = [f'"{_key(plan).column("attempt")}" AS "{plan.name}{ATTEMPTS}"' for plan in self._plans]
-        columns = [*SPAN_COLUMNS, "row", f"{rule_call(funnel.split, str)} IS NULL AS is_kept", *states, *attempts]
+        columns = ["row", f"{rule_call(funnel.split, str)} IS NULL AS is_kept", *states, *attempts]
         self._sql = f"SELECT * FROM (SELECT {', '.join(columns)} FROM clips) WHERE {self._is_owed()} ORDER BY row"
 
     def owed(self, clips: pa.Table) -> pa.Table:
@@ -112,7 +113,10 @@ class _Outcomes:
         self._connection.register("clips", clips.append_column("row", pa.array(np.arange(len(clips)))))
         found = self._connection.sql(self._sql).to_arrow_table()
         self._connection.unregister("clips")
-        return found
+        spans = clips.select(SPAN_COLUMNS)  # not through the query, which would copy every text twice
+        if len(found) < len(clips):
+            spans = spans.take(found["row"])
+        return pa.Table.from_arrays([*spans.columns, *found.columns], names=[*SPAN_COLUMNS, *found.column_names])
 
     def _state(self, plan: StagePlan) -> str:
         """SQL: true (passed), false (dropped, failed for good) or null (owed when reached)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import repeat
 from typing import Any, NamedTuple, overload
 
@@ -37,6 +37,11 @@ class ClipTask(NamedTuple):
     is_replaced: bool = False
 
 
+# What ``_make`` does, but without a Python frame for every clip.
+_span = partial(tuple.__new__, ClipSpan)
+_task = partial(tuple.__new__, ClipTask)
+
+
 class Tasks(Sequence[ClipTask]):
     """Tasks as the plan's query answered them: made into objects only where they are looked at, in the worker.
 
@@ -57,7 +62,7 @@ class Tasks(Sequence[ClipTask]):
         stages = [name.removesuffix(ATTEMPTS) for name in self._rows.column_names if name.endswith(ATTEMPTS)]
         done = self._known({stage: stage for stage in stages})
         attempts = self._known({stage: f"{stage}{ATTEMPTS}" for stage in stages})
-        return map(ClipTask, self._spans(), done, attempts, self._rows["is_replaced"].to_pylist())
+        return map(_task, zip(self._spans(), done, attempts, self._rows["is_replaced"].to_pylist(), strict=True))
 
     def clip_ids(self) -> list[str]:
         return self._rows["clip_id"].to_pylist()
@@ -85,13 +90,13 @@ class Tasks(Sequence[ClipTask]):
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self._rows.schema) as stream:
             stream.write_table(self._rows)
-        return _tasks_from, (sink.getvalue().to_pybytes(),)
+        return _tasks_from, (sink.getvalue(),)
 
     def _spans(self) -> Iterator[ClipSpan]:
         columns = {name: self._rows[name] for name in SPAN_COLUMNS}
         columns["path"] = pc.coalesce(self._rows["moved_to"], columns["path"])
         *values, time_bases = (column.to_pylist() for column in columns.values())
-        return map(ClipSpan, *values, map(_fraction, time_bases))
+        return map(_span, zip(*values, map(_fraction, time_bases), strict=True))
 
     def _known(self, columns: Mapping[str, str]) -> Iterable[dict[str, Any]]:
         """Per clip what is known of each stage, of which ``columns`` names the column: most are all null."""
@@ -102,7 +107,7 @@ class Tasks(Sequence[ClipTask]):
         return ({s: value for s, value in zip(known, row, strict=True) if value is not None} for row in rows)
 
 
-def _tasks_from(stream: bytes) -> Tasks:
+def _tasks_from(stream: pa.Buffer) -> Tasks:
     return Tasks(pa.ipc.open_stream(stream).read_all())
 
 
@@ -144,6 +149,26 @@ class Unit:
         """Two smaller units, to corner a clip that kills its worker."""
         middle = len(self) // 2
         return self.part(0, middle), self.part(middle, len(self))
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Units that a worker gets at once, as handing out each would cost more than its work; each is committed alone."""
+
+    units: tuple[Unit, ...]
+
+    def __len__(self) -> int:
+        """In clips."""
+        return sum(map(len, self.units))
+
+    def again(self) -> Bundle:
+        return Bundle(tuple(unit.again() for unit in self.units))
+
+    def halves(self) -> tuple[Bundle, Bundle]:
+        """Two smaller bundles; the only unit is halved itself."""
+        units = self.units if len(self.units) > 1 else self.units[0].halves()
+        middle = len(units) // 2
+        return Bundle(units[:middle]), Bundle(units[middle:])
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,19 @@
 A clip goes from stage to stage until one drops it. Where a stage measures several clips at once (a model behind a
 server), clips wait for it until enough have come together or the unit ends. What waits is the task, without pictures:
 those of a whole batch would fill the memory, so a clip is decoded again for such a stage, and for the stages after it.
+
+What is here runs for every stage of every clip, on catalogs of ten million: it makes few calls and few objects.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import takewhile
+from operator import attrgetter
 
 import pyarrow as pa
 
@@ -29,30 +30,53 @@ from curation.running.replan import Replanner
 from curation.running.tally import Tally
 from curation.running.watchdog import Watchdog
 from curation.running.worker import HANG_FACTOR, HUNG, REPLACED, failure_row, one_thread_per_library
-from curation.units import ClipTask, Unit
+from curation.units import Bundle, ClipTask, Unit
 from stages.base import BatchScorer, Measurement, Scorer, takes_several
 
 BATCH_FACTOR = 8  # a batch is so many times a scorer's concurrency: its end, when places stay empty, is a small part
 
 
-@dataclass
+@dataclass(slots=True, eq=False)
+class _StageWork:
+    """What one stage has come to in the unit in hand, as far as it is not committed."""
+
+    plan: StagePlan
+    name: str
+    has_rules: bool
+    is_wanted: bool  #: False: this run does not measure it, so a clip that is owed it ends there
+    measured: list[tuple[str, Measurement]] = field(default_factory=list)  #: clip ids, and what was measured
+    failures: list[dict] = field(default_factory=list)
+    waiting: list[ClipTask] = field(default_factory=list)  #: clips for its next batch
+    kept: int = 0
+    seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, plan: StagePlan, only: frozenset[str] | None) -> _StageWork:
+        return cls(plan, plan.name, bool(plan.policy.rules), only is None or plan.name in only)
+
+
+@dataclass(slots=True)
 class _Work:
-    """One unit in hand: what was found so far, by stage, and where the worker is."""
+    """One unit in hand: what was found so far, and where the worker is."""
 
     unit: Unit
-    tally: Tally = field(default_factory=Tally)
-    rows: dict[str, list[dict]] = field(default_factory=lambda: defaultdict(list))
-    failures: dict[str, list[dict]] = field(default_factory=lambda: defaultdict(list))
-    waiting: dict[str, list[ClipTask]] = field(default_factory=dict)  #: stage -> clips for its next batch
+    stages: list[_StageWork]
+    tally: Tally
+    is_single: bool
     at: tuple[ClipTask, StagePlan] | None = None  #: the clip and the stage in hand; None while several are
-
-    def __post_init__(self) -> None:
-        self.is_single = len(self.unit) == 1
 
     def count(self, task: ClipTask) -> None:
         """Nothing more is owed to this clip."""
         self.tally.clips += 1
         self.tally.clip_seconds += task.span.duration_s
+
+    def in_hand(self) -> dict[str, str]:
+        """What log records are about."""
+        if (at := self.at) is None:
+            return {}
+        task, plan = at
+        return {"clip_id": task.span.clip_id, "stage": plan.name}
 
 
 class ClipWorker:
@@ -61,48 +85,66 @@ class ClipWorker:
     def __init__(self, catalog_url: str, funnel: FunnelPlan, limits: MediaLimits, only: frozenset[str] | None = None):
         one_thread_per_library()
         self._catalog = Catalog.open(catalog_url)
-        self._media, self._stages, self._limits, self._only = funnel.policy.media, funnel.measuring, limits, only
-        self._dense = {plan.name for plan in self._stages if "dense" in plan.stage.views}
+        self._media, self._limits, self._only = funnel.policy.media, limits, only
+        self._stages = list(_within_reach(funnel))
+        self._dense = {plan.name for plan in funnel.measuring if "dense" in plan.stage.views}
         self._replan = Replanner(self._catalog, funnel, only)
         self._decider = Decider()
         self._scorers: dict[str, Scorer] = {}
         self._batching: dict[str, BatchScorer] = {}  # those of the scorers that take several clips
         self._work: _Work | None = None
         self._watchdog = Watchdog(self._last_words)
-        self._patience = self._watchdog.guard(HANG_FACTOR * limits.max_seconds)
+        self._patience_s = HANG_FACTOR * limits.max_seconds
 
-    def run(self, unit: Unit, stop: threading.Event) -> Tally:
-        """Measure a unit and commit it, one part per stage; what is finished is committed also where the run stops.
+    def run(self, bundle: Bundle, stop: threading.Event) -> Tally:
+        """Measure and commit, unit by unit; what is finished is committed also where the run stops."""
+        tally = Tally()
+        for unit in bundle.units:
+            tally.add(self._run(unit, stop))
+        return tally
 
-        A single clip is committed stage after stage: should it kill this process, it is known where.
+    def _run(self, unit: Unit, stop: threading.Event) -> Tally:
+        """One part per stage; but a single clip is committed stage after stage: should it kill this process, it is
+        known where.
         """
         owed, settled = self._replan(unit)
-        work = self._work = _Work(owed, settled if unit.is_again else Tally())
+        tally = settled if unit.is_again else Tally()
+        stages = [_StageWork.of(plan, self._only) for plan in self._stages]
+        work = self._work = _Work(owed, stages, tally, is_single=len(owed) == 1)
         try:
-            self._measure_all(work, stop)
+            with about(work.in_hand):
+                self._measure_all(work, stop)
         finally:
+            self._watchdog.deadline = None
             self._commit(work)
-        return work.tally
+        return tally
 
     def _measure_all(self, work: _Work, stop: threading.Event) -> None:
         for task in work.unit.tasks:
             if stop.is_set():
                 break
             self._begin(task, work)
-            if work.waiting:
+            if self._batching:
                 self._measure_waiting(work, stop, BATCH_FACTOR)
         self._measure_waiting(work, stop)
 
     def _commit(self, work: _Work) -> None:
-        for plan in self._stages:
-            if failures := work.failures.pop(plan.name, None):
-                work.tally.note_failures(failures)
+        tally = work.tally
+        for one in work.stages:
+            plan, measured, failures = one.plan, one.measured, one.failures
+            one.measured, one.failures = [], []
+            if failures:
+                tally.note_failures(failures)
                 table = pa.Table.from_pylist(failures, schema=schema.FAILURES)
                 self._catalog.add_failures(plan.name, plan.digest, work.unit.shard.stem, table)
-            if rows := work.rows.pop(plan.name, None):
-                work.tally.measured[plan.name] += len(rows)
-                table = pa.Table.from_pylist(rows, schema=schema.measurement_schema(plan.stage.columns))
-                self._catalog.add_measurements(plan.name, plan.digest, work.unit.shard, table)
+            if measured:
+                tally.measured[plan.name] += len(measured)
+                self._catalog.add_measurements(plan.name, plan.digest, work.unit.shard, _table(plan, measured))
+            if measured or failures or one.seconds:
+                tally.kept[plan.name] += one.kept
+                tally.seconds[plan.name] += one.seconds
+                tally.decode_seconds[plan.name] += one.decode_seconds
+                one.kept, one.seconds, one.decode_seconds = 0, 0.0, 0.0
 
     def _last_words(self) -> None:
         """The clip in hand hangs: that is its outcome, and what was finished before stays.
@@ -113,108 +155,93 @@ class ClipWorker:
             return
         if work.at is not None:
             task, plan = work.at
-            work.failures[plan.name].append(self._failure(task, plan, HUNG))
+            (one,) = (one for one in work.stages if one.plan is plan)
+            one.failures.append(self._failure(task, plan, HUNG))
         self._commit(work)
 
     def _begin(self, task: ClipTask, work: _Work) -> None:
-        """One clip, as far as it gets on its own."""
-        with self._patience:
-            is_through = self._walk(task, work)
-        if is_through:
-            work.count(task)
-
-    def _walk(self, task: ClipTask, work: _Work) -> bool:
-        """Stage after stage; False if the clip now waits for one of them."""
+        """One clip, stage after stage, until one drops it or makes it wait."""
+        began = time.monotonic()
+        self._watchdog.deadline = began + self._patience_s
         clip = self._open(task)
-        for plan in self._stages:
-            if not plan.is_available:
-                if plan.policy.on_unavailable == "drop":
-                    return True
-                continue
-            passed = task.done.get(plan.name)
+        for one in work.stages:
+            passed = task.done.get(one.name)
             if passed is None:
-                if self._only is not None and plan.name not in self._only:
-                    return True
+                if not one.is_wanted:
+                    break
+                work.at = task, one.plan
                 if task.is_replaced:
-                    work.failures[plan.name].append(self._failure(task, plan, REPLACED))
-                    return True
-                work.at = (task, plan)
-                with about(clip_id=task.span.clip_id, stage=plan.name):
-                    scorer = self._scorer(plan)
-                    if plan.name in self._batching:
-                        self._let_wait(task, plan, work)
-                        return False
-                    passed = self._measure(clip, task, plan, scorer, work)
-                    if work.is_single:
-                        self._commit(work)
+                    one.failures.append(self._failure(task, one.plan, REPLACED))
+                    break
+                if (scorer := self._scorers.get(one.name)) is None:
+                    scorer = self._load(one.plan)
+                    began = time.monotonic()
+                if one.name in self._batching:
+                    one.waiting.append(_passed(task, *work.stages[: work.stages.index(one)]))
+                    return
+                decoded_s = clip.decode_seconds
+                passed = self._record(task, one, scorer.score, clip)
+                ended = time.monotonic()
+                one.seconds += ended - began
+                one.decode_seconds += clip.decode_seconds - decoded_s
+                began = ended
+                if work.is_single:
+                    self._commit(work)
             if not passed:
-                return True
-        return True
+                break
+        work.count(task)
 
-    def _measure(self, clip: ClipMedia, task: ClipTask, plan: StagePlan, scorer: Scorer, work: _Work) -> bool:
-        """One stage on one clip; whether the clip passed."""
-        began, decoded_s = time.monotonic(), clip.decode_seconds
-        passed = self._record(partial(scorer.score, clip), task, plan, work)
-        work.tally.seconds[plan.name] += time.monotonic() - began
-        work.tally.decode_seconds[plan.name] += clip.decode_seconds - decoded_s
-        return passed
-
-    def _record(self, result: Callable[[], Measurement], task: ClipTask, plan: StagePlan, work: _Work) -> bool:
-        """A row or a failure row; whether the clip passed."""
-        passed = False
+    def _record(self, task: ClipTask, one: _StageWork, measure: Callable[..., Measurement], *clip: ClipMedia) -> bool:
+        """A row or a failure row, of what ``measure(*clip)`` returns or raises; whether the clip passed."""
         try:
-            row = {"clip_id": task.span.clip_id} | vars(result())
-            passed = self._passes(plan, row)
-            work.rows[plan.name].append(row)
+            measured = task.span.clip_id, measure(*clip)
+            passed = not one.has_rules or self._decider.decide(one.plan, _table(one.plan, [measured]))[0].keep
+            one.measured.append(measured)
+            one.kept += passed
+            return passed
         except UserError:
             raise  # no clip's fault: the run stops with this line
         except Exception as error:
-            work.failures[plan.name].append(self._failure(task, plan, error))
-        work.tally.kept[plan.name] += passed
-        return passed
-
-    def _let_wait(self, task: ClipTask, plan: StagePlan, work: _Work) -> None:
-        """The clip has passed every stage before this one."""
-        before = takewhile(lambda other: other is not plan, self._stages)
-        work.waiting.setdefault(plan.name, []).append(_passed(task, *before))
+            one.failures.append(self._failure(task, one.plan, error))
+            return False
 
     def _measure_waiting(self, work: _Work, stop: threading.Event, factor: int = 0) -> None:
         """Batches of at least ``factor`` times a scorer's concurrency, in the order of the stages: what passes one may
         wait for a later one.
         """
-        for plan in self._stages:
-            waiting = work.waiting.get(plan.name)
-            if waiting and len(waiting) >= factor * self._batching[plan.name].concurrency:
-                for task in self._measure_together(work.waiting.pop(plan.name), plan, work, stop):
-                    self._begin(_passed(task, plan), work)
+        for one in work.stages:
+            if one.waiting and len(one.waiting) >= factor * self._batching[one.name].concurrency:
+                waiting, one.waiting = one.waiting, []
+                for task in self._measure_together(waiting, one, work, stop):
+                    self._begin(_passed(task, one), work)
 
     def _measure_together(
-        self, tasks: list[ClipTask], plan: StagePlan, work: _Work, stop: threading.Event
+        self, tasks: list[ClipTask], one: _StageWork, work: _Work, stop: threading.Event
     ) -> list[ClipTask]:
         """One stage on many clips; returns those that passed and go on. After ``stop`` no clip begins or goes on."""
         clips = [self._open(task) for task in tasks]
         passed = []
-        work.at = (tasks[0], plan) if len(tasks) == 1 else None
+        work.at = (tasks[0], one.plan) if len(tasks) == 1 else None
         began = time.monotonic()
-        with about(stage=plan.name), closing(self._results(plan, clips, stop)) as results:
+        with about(stage=one.name), closing(self._results(one.name, clips, stop)) as results:
             for position, result in results:
                 task = tasks[position]
                 with about(clip_id=task.span.clip_id):
-                    if self._record(result, task, plan, work):
+                    if self._record(task, one, result):
                         passed.append(task)
                     else:
                         work.count(task)
-        work.tally.seconds[plan.name] += time.monotonic() - began
-        work.tally.decode_seconds[plan.name] += sum(clip.decode_seconds for clip in clips)
+        one.seconds += time.monotonic() - began
+        one.decode_seconds += sum(clip.decode_seconds for clip in clips)
         if work.is_single:
             self._commit(work)
         return [] if stop.is_set() else passed
 
     def _results(
-        self, plan: StagePlan, clips: list[ClipMedia], stop: threading.Event
+        self, stage: str, clips: list[ClipMedia], stop: threading.Event
     ) -> Generator[tuple[int, Callable[[], Measurement]], None, None]:
         """What the scorer finishes. From one result to the next is at most a decoding and what one clip may take."""
-        scorer = self._batching[plan.name]
+        scorer = self._batching[stage]
         limit_s = HANG_FACTOR * self._limits.max_seconds + scorer.patience_s
         wanted = takewhile(lambda _: not stop.is_set(), clips)
         with closing(scorer.score_many(wanted)) as finished:
@@ -231,23 +258,34 @@ class ClipWorker:
     def _open(self, task: ClipTask) -> ClipMedia:
         """The clip's media for the stages that it still has before it; nothing is read yet."""
         dense_wanted = not task.done.keys() >= self._dense
-        return ClipMedia(task.span, self._media, self._limits, dense_wanted=dense_wanted)
+        return ClipMedia(task.span, self._media, self._limits, dense_wanted)
 
-    def _scorer(self, plan: StagePlan) -> Scorer:
-        if plan.name not in self._scorers:  # loaded when the first clip gets this far
-            plan.check_installed(self._media)
-            scorer = self._scorers[plan.name] = plan.backend.load(plan.policy.config)
-            if takes_several(scorer):
-                self._batching[plan.name] = scorer
-        return self._scorers[plan.name]
-
-    def _passes(self, plan: StagePlan, row: dict) -> bool:
-        if not plan.policy.rules:
-            return True
-        table = pa.Table.from_pylist([row], schema=schema.measurement_schema(plan.stage.columns))
-        return self._decider.decide(plan, table)[0].keep
+    def _load(self, plan: StagePlan) -> Scorer:
+        """The stage's scorer, loaded when the first clip gets this far."""
+        plan.check_installed(self._media)
+        scorer = self._scorers[plan.name] = plan.backend.load(plan.policy.config)
+        if takes_several(scorer):
+            self._batching[plan.name] = scorer
+        return scorer
 
 
-def _passed(task: ClipTask, *plans: StagePlan) -> ClipTask:
+def _within_reach(funnel: FunnelPlan) -> Generator[StagePlan, None, None]:
+    """The stages that can measure here; those behind one that cannot, and drops every clip therefore, are never met."""
+    for plan in funnel.measuring:
+        if plan.is_available:
+            yield plan
+        elif plan.policy.on_unavailable == "drop":
+            return
+
+
+def _table(plan: StagePlan, measured: list[tuple[str, Measurement]]) -> pa.Table:
+    """Rows as the catalog wants them, column by column: a dict for every row takes several times as long."""
+    clip_ids, measurements = zip(*measured, strict=True)
+    wanted = schema.measurement_schema(plan.stage.columns)
+    columns = [clip_ids, *(list(map(attrgetter(name), measurements)) for name in wanted.names[1:])]
+    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, wanted, strict=True)], schema=wanted)
+
+
+def _passed(task: ClipTask, *stages: _StageWork) -> ClipTask:
     """The task, with those stages behind it."""
-    return task._replace(done={**task.done, **{plan.name: True for plan in plans}})
+    return task._replace(done={**task.done, **{one.name: True for one in stages}})

@@ -1,4 +1,4 @@
-"""How much to put into a unit of work: many clips where one costs next to nothing."""
+"""How much a worker gets at once: many clips where one costs next to nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from curation.units import Unit
+from curation.units import Bundle, Unit
 
 _FEW = 8  # so many finished units say what an item costs
 
@@ -33,14 +33,14 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class UnitSize:
-    """Clips per unit.
+class BundleSize:
+    """Clips per bundle.
 
-    The fewer units, the less is spent on handing them out and committing them; what is in hand is lost with a worker.
+    The fewer bundles, the less is spent on handing them out; the larger, the longer the last worker is at its last one.
 
     Attributes:
-        usual: what is lost at most where a clip costs something.
-        most: a unit may grow to so many clips,
+        usual: where a clip costs something.
+        most: a bundle may grow to so many clips,
         seconds: as long as it takes no longer than this.
     """
 
@@ -49,18 +49,26 @@ class UnitSize:
     seconds: float = 10.0
 
     def at(self, pace: Pace) -> int:
-        """For the next unit."""
+        """For the next bundle."""
         if pace.item_s is None or pace.units < _FEW:
             return self.usual
         affordable = int(self.seconds / max(pace.item_s, 1e-9))
         return max(self.usual, min(self.most, affordable))
 
 
-def portions(units: Iterable[Unit], size: UnitSize, pace: Pace) -> Iterator[Unit]:
-    """The units in pieces, each of the size that the pace suggests when it is asked for."""
-    for unit in units:
-        begin = 0
-        while begin < len(unit):
-            end = begin + size.at(pace)
-            yield unit.part(begin, end)
-            begin = end
+def bundles(units: Iterable[Unit], size: BundleSize, pace: Pace) -> Iterator[Bundle]:
+    """The units, cut and put together to the size that the pace suggests when a bundle is asked for.
+
+    A unit is cut from its beginning, whatever came before it: two drivers make the same parts, and the same names.
+    """
+    left = iter(units)
+    unit = next(left, None)
+    while unit is not None:
+        gathered: list[Unit] = []
+        room = size.at(pace)
+        while unit is not None and (len(unit) <= room or not gathered):
+            part = unit.part(0, room)
+            gathered.append(part)
+            room -= len(part)
+            unit = unit.part(len(part), len(unit)) if len(part) < len(unit) else next(left, None)
+        yield Bundle(tuple(gathered))

@@ -25,21 +25,22 @@ from curation.running.drain import Drain
 from curation.running.host import Job
 from curation.running.journal import Journal
 from curation.running.owed import owed_sources, read_times, uncut, unread
-from curation.running.pace import Pace, UnitSize, portions
+from curation.running.pace import BundleSize, Pace, bundles
 from curation.running.pool import ActorPool
 from curation.running.replan import Replanner
 from curation.running.source_workers import IngestWorker, SplitWorker
 from curation.running.tally import Tally
 from curation.running.worker import failure_row
 from curation.summary import Progress, RunOptions
-from curation.units import Batch, Unit
+from curation.units import Batch, Bundle
 from stages.base import Resources
 from stages.ingest import PoolFile, sources_table, unusable_file
 
 CRASHED = ClipError(ErrorCode.CRASHED, "the worker process died on it, twice")
 
 _FEW_UNITS = 16  # with fewer than so many large units, they are made smaller, so that every worker gets some
-_UNIT_GROWTH = 16  # where clips cost next to nothing, a unit holds up to so many times the usual number
+_UNIT_GROWTH = 16  # where clips cost next to nothing, a unit holds up to so many times the usual number,
+_BUNDLE_GROWTH = 4  # and so many such units are handed out at once
 
 
 class Phases:
@@ -102,24 +103,24 @@ class Phases:
         """Measure every clip that is owed something; whether another pass may do more."""
         # Each run begins at a place of its own, so that two drivers on one catalog rarely meet.
         start = zlib.crc32(self._journal.summary.run_id.encode()) / 2**32
-        usual, most = self._options.unit_clips, _UNIT_GROWTH * self._options.unit_clips
-        units = owed_units(self._catalog, self._funnel, most, only, retry, start)
+        usual, largest = self._options.unit_clips, _UNIT_GROWTH * self._options.unit_clips
+        units = owed_units(self._catalog, self._funnel, largest, only, retry, start)
         head = list(islice(units, _FEW_UNITS))
         if not head:
             return False
         start_ray(self._options)
         places = self._places(fused_resources(self._funnel.measuring, ray.cluster_resources().get("GPU", 0.0)))
-        total = None
+        total, most = None, _BUNDLE_GROWTH * largest
         if len(head) < _FEW_UNITS:
             total = sum(len(unit) for unit in head)
             usual, most = (_unit_size(total, size, places.target()) for size in (usual, most))
         pace = Pace()
-        owed = portions(chain(head, units), UnitSize(usual, most), pace)
+        owed = bundles(chain(head, units), BundleSize(usual, most), pace)
         job = self._job(
             "measure", ClipWorker, places, self._catalog.store.url, self._funnel, self._options.limits, only
         )
-        remaining = Replanner(self._catalog, self._funnel, only)
-        return self._work(job, places, owed, total, self._crashed_clip, remaining, pace)
+        replan = Replanner(self._catalog, self._funnel, only)
+        return self._work(job, places, owed, total, self._crashed_clip, replan.bundle, pace)
 
     def _work(
         self,
@@ -169,8 +170,9 @@ class Phases:
         self._catalog.add_sources(sources_table([unusable_file(file, dataset, CRASHED)]))
         return Tally(1, failed=Counter({f"ingest:{ErrorCode.CRASHED.value}": 1}))
 
-    def _crashed_clip(self, unit: Unit) -> Tally:
+    def _crashed_clip(self, bundle: Bundle) -> Tally:
         """The worker died in the first stage that is owed: a clip on its own is committed stage after stage."""
+        (unit,) = bundle.units
         (task,) = unit.tasks
         plan = next(p for p in self._funnel.measuring if p.is_available and p.name not in task.done)
         return self._crashed(plan, task.span.clip_id, unit.shard.stem, task.attempts.get(plan.name, 0))

@@ -10,7 +10,7 @@ from catalogs.catalog import Catalog
 from curation.decide import Decider, rule_inputs
 from curation.resolve import FunnelPlan, StagePlan
 from curation.running.tally import Tally
-from curation.units import ClipTask, Unit
+from curation.units import Bundle, ClipTask, Unit
 
 _PARTS_KEPT = 128  # of at most a few thousand rows; units of one shard follow each other and look at the same parts
 
@@ -56,14 +56,26 @@ class Replanner:
                 tally.clip_seconds += tasks.pop(clip_id).span.duration_s
         return replace(unit, tasks=tuple(tasks.values())), tally
 
+    def bundle(self, bundle: Bundle) -> tuple[Bundle, Tally]:
+        """The same for all of its units."""
+        owed, tally = [], Tally()
+        for unit in bundle.units:
+            left, settled = self(unit)
+            tally.add(settled)
+            if len(left):
+                owed.append(left)
+        return Bundle(tuple(owed)), tally
+
     def _told(self, plan: StagePlan, unit: Unit) -> _Told:
-        ids = set(unit.clip_ids())
         parts = f"{plan.name}/fp={plan.digest}/{unit.shard.stem}."
+        failures = self._catalog.store.find_prefix(f"failures/{parts}")
+        measurements = self._catalog.store.find_prefix(f"measurements/{parts}")
         told = _Told()
-        for name in self._catalog.store.find_prefix(f"failures/{parts}"):
+        ids = set(unit.clip_ids()) if failures or measurements else set()
+        for name in failures:
             failed = self._failed(name)
             told.failed += [failed[clip_id] for clip_id in ids & failed.keys()]
-        for name in self._catalog.store.find_prefix(f"measurements/{parts}"):
+        for name in measurements:
             passed = self._passed(name, plan.name)
             told.passed |= {clip_id: passed[clip_id] for clip_id in ids & passed.keys()}
         return told

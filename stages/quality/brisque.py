@@ -12,11 +12,12 @@ heavy JPEG (up to 8 apart), where the package's root finder leaves the paper's r
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.special import gamma
+import scipy  # its parts load when they are used
 
 WINDOW, SIGMA = 7, 7 / 6
 LUMA = np.asarray([0.2125, 0.7154, 0.0721])
@@ -24,7 +25,6 @@ STABLE = 1 / 255  #: added to the local deviation of a luma in 0-1
 MIN_SIDE = 32  #: pixels; below it the half-size picture has too few to fit anything to
 
 _ALPHAS = np.arange(0.2, 10.001, 0.001)
-_RATIO_OF_ALPHA = gamma(2 / _ALPHAS) ** 2 / (gamma(1 / _ALPHAS) * gamma(3 / _ALPHAS))  # ascending
 
 
 class Brisque:
@@ -86,7 +86,15 @@ def _asymmetric_fit(values: np.ndarray) -> tuple[float, float, float, float]:
     left, right = np.sqrt(np.mean(below**2)) if len(below) else np.nan, np.sqrt(np.mean(above**2))
     skew = left / right
     ratio = np.abs(values).mean() ** 2 / np.mean(values**2)
+    gamma = scipy.special.gamma
     wanted = ratio * (skew**3 + 1) * (skew + 1) / (skew**2 + 1) ** 2
-    shape = float(np.interp(wanted, _RATIO_OF_ALPHA, _ALPHAS))
+    shape = float(np.interp(wanted, _ratio_of_alphas(), _ALPHAS))
     spread = np.sqrt(gamma(1 / shape) / gamma(3 / shape))
     return shape, float((right - left) * spread * gamma(2 / shape) / gamma(1 / shape)), float(left), float(right)
+
+
+@cache
+def _ratio_of_alphas() -> np.ndarray:
+    """Squared mean deviation over variance, of the symmetric Gaussian of each shape in _ALPHAS: ascending."""
+    gamma = scipy.special.gamma
+    return gamma(2 / _ALPHAS) ** 2 / (gamma(1 / _ALPHAS) * gamma(3 / _ALPHAS))

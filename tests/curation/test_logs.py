@@ -44,6 +44,17 @@ def test_a_record_carries_what_is_worked_on(capsys: pytest.CaptureFixture[str]) 
     assert "clip_id" not in outside
 
 
+def test_what_changes_often_is_asked_when_a_record_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.write_logs("json")
+    now = {"clip_id": "c1"}
+    with logs.about(lambda: now, stage="sync"):
+        logging.getLogger("stages").info("one")
+        now = {"clip_id": "c2"}
+        logging.getLogger("stages").info("two")
+    found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(record["clip_id"], record["stage"]) for record in found] == [("c1", "sync"), ("c2", "sync")]
+
+
 def test_a_traceback_and_odd_text_stay_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     logs.write_logs("json")
     try:

@@ -1,6 +1,9 @@
 """Clips come together for a stage that measures several at once, and it shows in nothing but the time it takes."""
 
+import json
+import logging
 import threading
+import time
 from dataclasses import replace
 from itertools import islice
 
@@ -12,16 +15,17 @@ from catalogs.layout import Shard
 from catalogs.media import MediaConfig, MediaLimits
 from catalogs.storage_errors import StorageError
 from catalogs.store import Store
+from curation.logs import JsonLines
 from curation.policy import Policy, Rule, StagePolicy
 from curation.resolve import resolve
 from curation.running import clip_worker
 from curation.running.clip_worker import ClipWorker
 from curation.running.watchdog import Watchdog
-from curation.units import ClipTask, Unit
+from curation.units import Bundle, ClipTask, Unit
 from stages.caption import STAGE
 from stages.captions import skycaptioner
 from stages.captions.skycaptioner import SkyCaptionerConfig, SkyCaptionerScorer
-from tests.curation.fakes import FakeConfig, Number, SecondScorer, fake_stage
+from tests.curation.fakes import FakeConfig, FakeScorer, Number, SecondScorer, fake_stage
 from tests.stages.captions.grey_clips import asked_about, captioning, grey_span
 from tests.stages.chat_server import chat_server, failing, saying, together
 
@@ -82,7 +86,7 @@ def test_rows_and_counts_are_those_of_one_after_the_other(tmp_path, unit, monkey
         catalog = Catalog.open_or_create(str(tmp_path / f"cat{concurrency}"))
         with chat_server(captioning({5: saying("Sorry.")})) as server:
             funnel = funnel_for(server, concurrency)
-            tally = worker_for(catalog, funnel).run(unit, threading.Event())
+            tally = worker_for(catalog, funnel).run(Bundle((unit,)), threading.Event())
         assert set(tally.seconds) == {"first", "caption", "second"}
         assert tally.decode_seconds["caption"] > 0
         counts = (tally.clips, round(tally.clip_seconds, 6), tally.measured, tally.kept, tally.failed)
@@ -96,7 +100,7 @@ def test_rows_and_counts_are_those_of_one_after_the_other(tmp_path, unit, monkey
 
 def test_the_server_sees_them_together(catalog, unit):
     with chat_server(together(4, captioning())) as server:
-        worker_for(catalog, funnel_for(server)).run(unit, threading.Event())
+        worker_for(catalog, funnel_for(server)).run(Bundle((unit,)), threading.Event())
     assert server.most_at_once == 4
 
 
@@ -112,7 +116,7 @@ def test_batches_begin_before_the_unit_ends(catalog, unit, monkeypatch):
         captioning()(request)
 
     with chat_server(reply) as server:
-        worker_for(catalog, funnel_for(server)).run(unit, threading.Event())
+        worker_for(catalog, funnel_for(server)).run(Bundle((unit,)), threading.Event())
     assert seen[0] == 4
 
 
@@ -126,7 +130,7 @@ def test_a_drain_leaves_what_has_not_begun_owed(catalog, unit):
 
     with chat_server(reply) as server:
         funnel = funnel_for(server)
-        tally = worker_for(catalog, funnel).run(unit, stop)
+        tally = worker_for(catalog, funnel).run(Bundle((unit,)), stop)
         done = measured(catalog, funnel, "caption")
         assert {"clip00", "clip01", "clip02", "clip03"} <= done
         assert len(done) < CLIPS
@@ -135,7 +139,7 @@ def test_a_drain_leaves_what_has_not_begun_owed(catalog, unit):
         assert tally.clips == 1  # number 2 is dropped; to the others something is owed
 
         asked = len(server.asked)
-        worker_for(catalog, funnel).run(unit, threading.Event())
+        worker_for(catalog, funnel).run(Bundle((unit,)), threading.Event())
     assert len(server.asked) - asked == CLIPS - len(done)
     assert len(measured(catalog, funnel, "caption")) == CLIPS
     assert len(measured(catalog, funnel, "second")) == CLIPS - 1
@@ -145,10 +149,40 @@ def test_a_model_that_is_gone_stops_the_run_and_keeps_what_was_measured(catalog,
     with chat_server(failing(404, "no such model")) as server:
         funnel = funnel_for(server)
         with pytest.raises(UserError, match="no such model"):
-            worker_for(catalog, funnel).run(unit, threading.Event())
+            worker_for(catalog, funnel).run(Bundle((unit,)), threading.Event())
     assert len(server.asked) <= 4
     assert len(measured(catalog, funnel, "first")) == CLIPS
     assert not measured(catalog, funnel, "caption")
+
+
+def test_a_bundle_is_committed_unit_by_unit_and_counted_together(catalog, unit):
+    with chat_server(captioning()) as server:
+        funnel = funnel_for(server)
+        tally = worker_for(catalog, funnel).run(Bundle(unit.halves()), threading.Event())
+    parts = catalog.measurement_parts("second", funnel.digests["second"])
+    assert sorted(catalog.store.read_table(name).num_rows for name in parts) == [CLIPS // 2 - 1, CLIPS // 2]
+    assert (tally.clips, tally.measured["first"], tally.kept["caption"]) == (CLIPS, CLIPS, CLIPS - 1)
+
+
+def test_what_stops_a_run_leaves_the_worker_at_rest(catalog, unit, monkeypatch):
+    """Nothing hangs any more: a deadline left behind would end the process while it waits for its next unit."""
+    said = []
+
+    def gone(self, clip):
+        said.append(json.loads(JsonLines().format(logging.makeLogRecord({}))))
+        if clip.span.clip_id == "clip07":
+            raise UserError("the disk is gone")
+        return Number(number=0.0)
+
+    monkeypatch.setattr(FakeScorer, "score", gone)
+    with chat_server(captioning()) as server:
+        funnel = funnel_for(server)
+        worker = worker_for(catalog, funnel)
+        with pytest.raises(UserError, match="the disk is gone"):
+            worker.run(Bundle(unit.halves()), threading.Event())
+    assert worker._watchdog.deadline is None
+    assert measured(catalog, funnel, "first") == {f"clip{i:02}" for i in range(7)}
+    assert [about["clip_id"] for about in said if about["stage"] == "first"] == [f"clip{i:02}" for i in range(8)]
 
 
 def test_a_bug_fails_its_clip_alone(catalog, unit, monkeypatch):
@@ -156,7 +190,7 @@ def test_a_bug_fails_its_clip_alone(catalog, unit, monkeypatch):
     monkeypatch.setattr(skycaptioner, "prose", lambda said: 1 / 0 if said.environment == "Clip 7" else prose(said))
     with chat_server(captioning()) as server:
         funnel = funnel_for(server)
-        tally = worker_for(catalog, funnel).run(unit, threading.Event())
+        tally = worker_for(catalog, funnel).run(Bundle((unit,)), threading.Event())
     rows, (failure,) = committed(catalog, funnel)["caption"]
     assert len(rows) == CLIPS - 1
     assert (failure["id"], failure["error_code"]) == ("clip07", "internal")
@@ -191,7 +225,7 @@ def test_what_a_single_clip_has_passed_is_committed_before_the_next_stage(catalo
     monkeypatch.setattr(SecondScorer, "score", note)
     with chat_server(captioning()) as server:
         funnel = funnel_for(server)
-        worker_for(catalog, funnel).run(unit.part(0, 1), threading.Event())
+        worker_for(catalog, funnel).run(Bundle((unit.part(0, 1),)), threading.Event())
     assert before == {"first": 1, "caption": 1, "second": 0}
 
 
@@ -207,9 +241,9 @@ def test_what_a_refused_commit_has_left_is_counted_by_the_next_try(catalog, unit
         worker = worker_for(catalog, funnel_for(server))
         monkeypatch.setattr(Store, "write_table", refuse)
         with pytest.raises(StorageError):
-            worker.run(unit, threading.Event())
+            worker.run(Bundle((unit,)), threading.Event())
         monkeypatch.setattr(Store, "write_table", write)
-        again = worker.run(unit.again(), threading.Event())
+        again = worker.run(Bundle((unit.again(),)), threading.Event())
     assert (again.clips, again.measured, again.kept) == (
         CLIPS,
         {"first": CLIPS, "caption": CLIPS, "second": CLIPS - 1},
@@ -220,8 +254,8 @@ def test_what_a_refused_commit_has_left_is_counted_by_the_next_try(catalog, unit
 def test_what_another_driver_has_measured_is_not_counted(catalog, unit):
     with chat_server(captioning()) as server:
         worker = worker_for(catalog, funnel_for(server))
-        worker.run(unit, threading.Event())
-        assert worker.run(unit, threading.Event()).clips == 0
+        worker.run(Bundle((unit,)), threading.Event())
+        assert worker.run(Bundle((unit,)), threading.Event()).clips == 0
 
 
 def hang_after(finished, funnel, catalog, unit, monkeypatch):
@@ -236,24 +270,29 @@ def hang_after(finished, funnel, catalog, unit, monkeypatch):
     monkeypatch.setattr(SkyCaptionerScorer, "score_many", hanging)
     worker = worker_for(catalog, funnel)
     with pytest.raises(KeyboardInterrupt):
-        worker.run(unit, threading.Event())
+        worker.run(Bundle((unit,)), threading.Event())
 
 
 def test_the_watchdog_is_as_patient_as_the_captioner(catalog, unit, monkeypatch):
-    limits = []
-    guard = Watchdog.guard
-    monkeypatch.setattr(Watchdog, "guard", lambda self, seconds: limits.append(seconds) or guard(self, seconds))
+    limits = set()
+
+    def note(self, at):
+        limits.add(at and round(at - time.monotonic()))
+        vars(self)["deadline"] = at
+
+    noted = property(lambda self: vars(self)["deadline"], note)
+    monkeypatch.setattr(Watchdog, "deadline", noted, raising=False)
     with chat_server(captioning()) as server:
-        worker_for(catalog, funnel_for(server)).run(unit, threading.Event())
+        worker_for(catalog, funnel_for(server)).run(Bundle((unit,)), threading.Event())
     decoding_s = 3 * MediaLimits().max_seconds
-    assert set(limits) == {decoding_s, decoding_s + 2 * (2 * 5 + 30)}  # two questions of two attempts and a wait
+    assert limits == {None, decoding_s, decoding_s + 2 * (2 * 5 + 30)}  # two questions of two attempts and a wait
 
 
 def test_a_clip_whose_file_was_replaced_is_not_measured_in_the_new_one(catalog, unit):
     replaced = Unit(unit.shard, (unit.tasks[0]._replace(is_replaced=True), unit.tasks[1]))
     with chat_server(captioning()) as server:
         funnel = funnel_for(server)
-        worker_for(catalog, funnel).run(replaced, threading.Event())
+        worker_for(catalog, funnel).run(Bundle((replaced,)), threading.Event())
     rows, (failure,) = committed(catalog, funnel)["first"]
     assert [row["clip_id"] for row in rows] == [unit.tasks[1].span.clip_id]
     assert (failure["id"], failure["error_code"]) == (unit.tasks[0].span.clip_id, "changed")

@@ -21,6 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+import ray.data
 
 from benchmarks.dummy import DummyConfig, Silent, dummy_funnel, hash_rounds, write_catalog
 from catalogs.catalog import Catalog
@@ -33,6 +34,8 @@ from curation.summary import RunOptions
 from curation.units import SPAN_COLUMNS
 
 CLIP_S = 0.050
+SETTLED_S = 3.0  # Ray's first processes are up
+BATCHES = 256, 4096  # clips: a unit's usual size, and what ours grows to where clips cost nothing
 
 
 def main() -> None:
@@ -41,7 +44,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, help="default: 2,048; ray-data: 1,000,000")
     parser.add_argument("--rounds", type=int, default=2, help="both sides in turn, so often")
     given = parser.parse_args()
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    _start_ray()
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "ray-data":
             _ray_data(Path(folder), given.clips or 1_000_000)
@@ -52,6 +55,13 @@ def main() -> None:
             _overhead(catalog, rounds, given.rounds)
         else:
             _workers(catalog, rounds, given.rounds)
+
+
+def _start_ray() -> None:
+    """Anew, so that no side finds the other's processes warm."""
+    ray.shutdown()
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    time.sleep(SETTLED_S)
 
 
 def _rounds(seconds: float) -> int:
@@ -108,26 +118,27 @@ def _ray_data(folder: Path, clips: int) -> None:
     ours, _ = _run(catalog, funnel, workers=2)
     parts = catalog.measurement_parts("dummy0", funnel.digests["dummy0"])
     print(f"portrait-funnel {ours:.1f} s ({_rows(catalog.store.path(p) for p in parts):,} rows)", flush=True)
-    began = time.perf_counter()
-    _ray_data_job(catalog, funnel, folder / "ray_data")
-    theirs = time.perf_counter() - began
-    print(f"Ray Data {theirs:.1f} s ({_rows(map(str, (folder / 'ray_data').glob('*.parquet'))):,} rows)")
-    print(f"ratio {theirs / ours:.1f}")
+    for batch in BATCHES:
+        _start_ray()
+        target = folder / f"ray_data_{batch}"
+        began = time.perf_counter()
+        _ray_data_job(catalog, funnel, target, batch)
+        theirs = time.perf_counter() - began
+        rows = _rows(map(str, target.glob("*.parquet")))
+        print(f"Ray Data, batches of {batch}: {theirs:.1f} s ({rows:,} rows), ratio {theirs / ours:.1f}", flush=True)
 
 
 def _rows(paths: Iterator[str]) -> int:
     return sum(pq.read_metadata(path).num_rows for path in paths)
 
 
-def _ray_data_job(catalog: Catalog, funnel: FunnelPlan, target: Path) -> None:
-    """The same scorer on the same clips as a plain Ray Data pipeline: two model actors, batches of a unit's size."""
-    import ray.data
-
+def _ray_data_job(catalog: Catalog, funnel: FunnelPlan, target: Path, batch: int) -> None:
+    """The same scorer on the same clips as a plain Ray Data pipeline with two model actors."""
     # Half a CPU each: with a whole one, two actors would leave none of two CPUs to those who read and write.
     ray.data.DataContext.get_current().enable_progress_bars = False
     shards = [catalog.store.path(shard.name) for shard in catalog.clip_shards(funnel.split.digest)]
     scored = ray.data.read_parquet(shards).map_batches(
-        _BatchScorer, batch_size=256, batch_format="pyarrow", concurrency=2, num_cpus=0.5
+        _BatchScorer, batch_size=batch, batch_format="pyarrow", concurrency=2, num_cpus=0.5
     )
     scored.write_parquet(str(target))
 

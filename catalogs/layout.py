@@ -164,12 +164,12 @@ class Layout:
         loose = [shard for shard in self.shards if shard.shard.name not in names]
         if not self.shards:
             yield []
-        yield from _batched(settled, SETTLED_AT_ONCE)
-        yield from _batched(loose, JOINED_AT_ONCE)
+        yield from batched(settled, SETTLED_AT_ONCE)
+        yield from batched(loose, JOINED_AT_ONCE)
 
 
-def _batched(shards: Iterable[ShardFiles], clips: int) -> Iterator[list[ShardFiles]]:
-    """In batches that each hold at least so many clips, but for the last."""
+def batched(shards: Iterable[ShardFiles], clips: int) -> Iterator[list[ShardFiles]]:
+    """Shards in batches that each hold at least so many clips, but for the last."""
     batch: list[ShardFiles] = []
     held = 0
     for shard in shards:

@@ -26,6 +26,9 @@ from catalogs.store import Store
 FAILURE_COLUMNS = ("error_code", "detail", "traceback", "attempt", "failed_at")
 
 
+SHARD = "shard"  #: int32, the place of a clip's shard among those that were asked for
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Columns of one stage for a wide table.
@@ -57,7 +60,7 @@ def wide_table(
     of_clips: Sequence[str] = schema.CLIPS.names,
 ) -> pa.Table:
     """The shards' clips (``clip_id`` and their other columns in ``of_clips``) with all outcomes: in memory, so a few
-    hundred thousand clips at most.
+    hundred thousand clips at most. Shard follows shard; with :data:`SHARD` in ``of_clips`` it is said which.
 
     With explicit columns (``Wanted.measured``) all of them are there, null where nothing was measured; else those that
     the files have.
@@ -71,19 +74,24 @@ def wide_table(
     return table
 
 
-def _clips(store: Store, shards: Sequence[ShardFiles], wanted: Sequence[Wanted], of_clips: Sequence[str]) -> pa.Table:
+def _clips(
+    store: Store, shards: Sequence[ShardFiles], wanted: Sequence[Wanted], of_clips: Sequence[str]
+) -> pa.Table:
     """The rows of clips parts and wide files, each clip once; clips of a source stay together."""
     names = [want.columns() for want in wanted]
     is_explicit = bool(names) and all(names)  # with nothing asked for, nothing is left out
-    columns = [*of_clips, *(name for some in names for name in some or ())] if is_explicit else None
-    start = pa.schema([schema.CLIPS.field(name) for name in of_clips])
+    own = [name for name in of_clips if name != SHARD]
+    columns = [*own, *(name for some in names for name in some or ())] if is_explicit else None
+    start = pa.schema([schema.CLIPS.field(name) for name in own])
     tables = []
-    for shard in shards:
-        own = [store.read_table(name, columns) for name in shard.wide]
-        own += [store.read_table(name, list(of_clips)) for name in shard.narrow]
-        rows = _concat(start, own)
-        tables.append(rows if len(own) == 1 else _first_of_each(rows))
-    return _in_one_chunk(_concat(start, tables))
+    for place, shard in enumerate(shards):
+        parts = [store.read_table(name, columns) for name in shard.wide]
+        parts += [store.read_table(name, own) for name in shard.narrow]
+        rows = _concat(start, parts)
+        rows = rows if len(parts) == 1 else _first_of_each(rows)
+        tables.append(rows.append_column(SHARD, pa.repeat(pa.scalar(place, pa.int32()), len(rows))))
+    table = _concat(start.append(pa.field(SHARD, pa.int32())), tables)
+    return table if SHARD in of_clips else table.drop_columns([SHARD])
 
 
 def _first_of_each(rows: pa.Table) -> pa.Table:
@@ -95,15 +103,6 @@ def _first_of_each(rows: pa.Table) -> pa.Table:
 def _concat(start: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
     """One below the other by column name; a column that a table lacks is null there."""
     return pa.concat_tables([start.empty_table(), *tables], promote_options="permissive")
-
-
-def _in_one_chunk(table: pa.Table) -> pa.Table:
-    """The same, each column in one piece; what is in one piece, beside empty ones, is not copied."""
-    columns = []
-    for column in table.columns:
-        filled = [chunk for chunk in column.chunks if len(chunk)]
-        columns.append(filled[0] if len(filled) == 1 else column.combine_chunks())
-    return pa.Table.from_arrays(columns, schema=table.schema)
 
 
 def _add_measured(store: Store, table: pa.Table, want: Wanted, parts: list[str]) -> pa.Table:

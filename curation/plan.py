@@ -3,14 +3,15 @@
 A clip walks the stages in policy order and stops at its first failing rule, so it is owed only stages that it can
 reach; what lies beyond an owed stage is settled by the worker, which knows the new numbers.
 
-A plan is made shard by shard, in DuckDB, from the columns that the rules look at: what is settled costs no Python, and
-memory holds one shard, however many clips and stages there are.
+A plan is made of some shards at a time, in DuckDB, from the columns that the rules look at: what is settled costs no
+Python, and memory does not grow with the number of clips.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import duckdb
 import numpy as np
@@ -20,9 +21,9 @@ import pyarrow.compute as pc
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import ErrorCode
-from catalogs.layout import Layout, Shard, ShardFiles, StageKey
+from catalogs.layout import Layout, Shard, ShardFiles, StageKey, batched
 from catalogs.query import connect, parts_dataset
-from catalogs.wide import Wanted, wide_table
+from catalogs.wide import SHARD, Wanted, wide_table
 from curation.decide import define_rules, rule_call, rule_inputs
 from curation.resolve import FunnelPlan, StagePlan
 from curation.units import ATTEMPTS, SPAN_COLUMNS, Tasks, Unit
@@ -30,6 +31,7 @@ from curation.units import ATTEMPTS, SPAN_COLUMNS, Tasks, Unit
 MAX_ATTEMPTS = 3  #: a clip that fails for a transient reason is tried so often
 
 _TRANSIENT = [code.value for code in ErrorCode if code.is_transient]
+_CLIPS_AT_ONCE = 32_768  # small shards are looked at together
 _BLOCK_CLIPS = 4096  # rows of a large shard whose parts can be listed alone (Shard.block)
 
 
@@ -64,23 +66,31 @@ def owed_units(
     layout = Layout.read(catalog.store, funnel.split.digest, outcomes.keys)
     moved = _moved_sources(catalog)
     first = round(start * len(layout.shards))
-    for shard in (*layout.shards[first:], *layout.shards[:first]):
-        rows = outcomes.owed(wide_table(catalog.store, layout, [shard], outcomes.wanted, outcomes.of_clips))
-        for block, tasks in _blocks(shard, outcomes, rows, moved):
-            for begin in range(0, len(tasks), unit_clips):
-                yield Unit(Shard(shard.shard.name, block), tasks[begin : begin + unit_clips])
+    for shards in batched((*layout.shards[first:], *layout.shards[:first]), _CLIPS_AT_ONCE):
+        clips = wide_table(catalog.store, layout, shards, outcomes.wanted, outcomes.of_clips)
+        owed = _with_moves(outcomes.owed(clips), moved)
+        for shard, block, begin, end in _blocks(shards, clips[SHARD].to_numpy(), owed["row"].to_numpy()):
+            tasks = Tasks(owed.slice(begin, end - begin))
+            for at in range(0, len(tasks), unit_clips):
+                yield Unit(Shard(shard.shard.name, block), tasks[at : at + unit_clips])
 
 
 def _blocks(
-    shard: ShardFiles, outcomes: _Outcomes, rows: pa.Table, moved: Mapping[str, str | None]
-) -> Iterator[tuple[int | None, Tasks]]:
-    rows = _with_moves(rows, moved)
-    if shard.clips <= _BLOCK_CLIPS:
-        yield None, Tasks(rows)
-        return
-    blocks, begins = np.unique(rows["row"].to_numpy() // _BLOCK_CLIPS, return_index=True)  # rows are in order
-    for block, begin, end in zip(blocks.tolist(), begins, [*begins[1:], len(rows)], strict=True):
-        yield block, Tasks(rows.slice(begin, end - begin))
+    shards: list[ShardFiles], shard_of: np.ndarray, owed: np.ndarray
+) -> Iterator[tuple[ShardFiles, int | None, int, int]]:
+    """Where units are cut in any case: (shard, block, begin, end), of those with owed clips in them.
+
+    Args:
+        shard_of: int [clips], ascending: the shard of every clip.
+        owed: int [n], ascending: which of the clips are owed something; ``begin`` and ``end`` count these.
+    """
+    first = np.searchsorted(shard_of, np.arange(len(shards)))
+    shard = shard_of[owed]
+    block = (owed - first[shard]) // _BLOCK_CLIPS
+    begins = np.flatnonzero(np.diff(shard, prepend=-1) | np.diff(block, prepend=-1))
+    for begin, end in pairwise([*begins.tolist(), len(owed)]):
+        of = shards[shard[begin]]
+        yield of, int(block[begin]) if of.clips > _BLOCK_CLIPS else None, begin, end
 
 
 def _with_moves(rows: pa.Table, moved: Mapping[str, str | None]) -> pa.Table:
@@ -99,7 +109,7 @@ class _Outcomes:
         self._plans = [plan for plan in funnel.measuring if plan.is_available]
         self.keys = [_key(plan) for plan in self._plans]
         self.wanted = [_wanted(plan) for plan in self._plans]
-        self.of_clips = list(dict.fromkeys([*SPAN_COLUMNS, *rule_inputs(funnel.split)]))
+        self.of_clips = list(dict.fromkeys([*SPAN_COLUMNS, *rule_inputs(funnel.split), SHARD]))
         self._connection = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
         define_rules(self._connection, [funnel.split, *self._plans])
         states = [f'{self._state(plan)} AS "{plan.name}"' for plan in self._plans]

@@ -66,7 +66,6 @@ class Host:
         write_logs(self._job.log_format, self._job.run_id)
         self._worker = self._job.worker(*self._job.arguments)
         self._meter = Meter(self._job.phase)
-        gc.collect()
         gc.freeze()  # models and libraries stay: looking through them again and again costs a tenth of cheap clips
         self._idle_since = time.monotonic()
         return str(ray.get_runtime_context().get_node_id())

@@ -74,9 +74,7 @@ def wide_table(
     return table
 
 
-def _clips(
-    store: Store, shards: Sequence[ShardFiles], wanted: Sequence[Wanted], of_clips: Sequence[str]
-) -> pa.Table:
+def _clips(store: Store, shards: Sequence[ShardFiles], wanted: Sequence[Wanted], of_clips: Sequence[str]) -> pa.Table:
     """The rows of clips parts and wide files, each clip once; clips of a source stay together."""
     names = [want.columns() for want in wanted]
     is_explicit = bool(names) and all(names)  # with nothing asked for, nothing is left out

@@ -132,10 +132,11 @@ def inspect() -> Installation:
 def _listed_stages(problems: list[str]) -> Mapping[str, Stage]:
     try:
         from stages.listing import STAGES
+
+        return dict(STAGES)  # each is imported when it is asked for
     except ImportError as error:
         problems.append(f"the stages cannot be loaded: {error}")
         return {}
-    return STAGES
 
 
 # --- packages ---------------------------------------------------------------------------------------------------------

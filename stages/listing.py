@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from importlib import import_module
 
 from catalogs.errors import UserError
-from stages import (
-    audio_quality,
-    caption,
-    face_count,
-    head_body,
-    language,
-    person_count,
-    scene_split,
-    speakers,
-    sync,
-    video_quality,
-)
 from stages.base import Stage
 
-STAGES: dict[str, Stage] = {
-    stage.name: stage
-    for stage in (
-        scene_split.STAGE,
-        person_count.STAGE,
-        face_count.STAGE,
-        head_body.STAGE,
-        video_quality.STAGE,
-        language.STAGE,
-        audio_quality.STAGE,
-        speakers.STAGE,
-        sync.STAGE,
-        caption.STAGE,
-    )
-}
+_NAMES = (
+    "scene_split",
+    "person_count",
+    "face_count",
+    "head_body",
+    "video_quality",
+    "language",
+    "audio_quality",
+    "speakers",
+    "sync",
+    "caption",
+)
+
+
+class _Stages(Mapping[str, Stage]):
+    """Stage by name. Each is imported when it is asked for: a worker of one stage loads the libraries of that one."""
+
+    def __getitem__(self, name: str) -> Stage:
+        if name not in _NAMES:
+            raise KeyError(name)
+        stage: Stage = import_module(f"stages.{name}").STAGE
+        return stage
+
+    def __contains__(self, name: object) -> bool:
+        return name in _NAMES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+
+STAGES: Mapping[str, Stage] = _Stages()
 
 
 def stage_named(name: str, where: str = "") -> Stage:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.listing import STAGES
+
 ROOT = Path(__file__).parent.parent
 HOUSE = {"catalogs", "stages", "curation", "model", "training", "inference"}
 MAY_IMPORT = {
@@ -52,11 +54,19 @@ def test_the_check_can_fail(tmp_path: Path) -> None:
     assert "curation" in imported_packages(module)
 
 
-def test_a_worker_starts_without_signal_processing() -> None:
-    """scipy loads its parts when they are used: imported by name they cost every command and worker half a second."""
-    code = "import curation.running.clip_worker, stages.listing, sys; print('scipy.signal' in sys.modules)"
+def test_a_worker_starts_light() -> None:
+    """Stages, and the parts of scipy, load when they are used: together they cost every worker half a second."""
+    code = "import curation.running.clip_worker, curation.running.host, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    loaded = set(done.stdout.split())
+    assert "stages.listing" in loaded
+    assert not loaded & {*(f"stages.{name}" for name in STAGES), "scipy.signal", "scipy.special", "cv2", "onnxruntime"}
+
+
+def test_stages_are_listed_under_their_names() -> None:
+    assert {name: stage.name for name, stage in STAGES.items()} == {name: name for name in STAGES}
+    with pytest.raises(KeyError):
+        STAGES["base"]
 
 
 @pytest.mark.parametrize("package", [p for p in MAY_IMPORT if (ROOT / p).is_dir()])

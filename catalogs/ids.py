@@ -33,6 +33,16 @@ def source_id(handle: BinaryIO, size_bytes: int, sparse_over_bytes: int = SPARSE
     return "s" + digest.hexdigest()
 
 
+def content_stamp(size_bytes: int, revision: str) -> int:
+    """What tells one content of a path from the next, in 64 bits: the lower half of an MD5 of what the storage says.
+
+    Args:
+        revision: see catalogs.filesystems.revision_of.
+    """
+    digest = hashlib.md5(f"{size_bytes}:{revision}".encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[8:], "little")  # DuckDB's md5_number_lower, which the plan uses
+
+
 def clip_id(source: str, start_pts: int, end_pts: int) -> str:
     """Hash of (source_id, start pts, end pts): ``c`` + 32 hex digits."""
     return "c" + hashlib.blake2b(f"{source}:{start_pts}:{end_pts}".encode(), digest_size=16).hexdigest()

@@ -9,7 +9,7 @@ Python, and memory does not grow with the number of clips.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,12 +21,14 @@ import pyarrow.compute as pc
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import ErrorCode
+from catalogs.ids import content_stamp
 from catalogs.layout import Layout, Shard, ShardFiles, StageKey, batched
-from catalogs.query import connect, parts_dataset
+from catalogs.media.same_file import Catalogued
 from catalogs.wide import SHARD, Wanted, wide_table
 from curation.decide import define_rules, rule_call, rule_inputs
 from curation.resolve import FunnelPlan, StagePlan
 from curation.units import ATTEMPTS, SPAN_COLUMNS, Tasks, Unit
+from curation.whereabouts import Whereabouts
 
 MAX_ATTEMPTS = 3  #: a clip that fails for a transient reason is tried so often
 
@@ -64,11 +66,11 @@ def owed_units(
     """
     outcomes = _Outcomes(funnel, only, retry)
     layout = Layout.read(catalog.store, funnel.split.digest, outcomes.keys)
-    moved = _moved_sources(catalog)
+    whereabouts = Whereabouts(catalog)
     first = round(start * len(layout.shards))
     for shards in batched((*layout.shards[first:], *layout.shards[:first]), _CLIPS_AT_ONCE):
         clips = wide_table(catalog.store, layout, shards, outcomes.wanted, outcomes.of_clips)
-        owed = _with_moves(outcomes.owed(clips), moved)
+        owed = whereabouts.add_to(outcomes.owed(clips))
         for shard, block, begin, end in _blocks(shards, clips[SHARD].to_numpy(), owed["row"].to_numpy()):
             tasks = Tasks(owed.slice(begin, end - begin))
             for at in range(0, len(tasks), unit_clips):
@@ -91,14 +93,6 @@ def _blocks(
     for begin, end in pairwise([*begins.tolist(), len(owed)]):
         of = shards[shard[begin]]
         yield of, int(block[begin]) if of.clips > _BLOCK_CLIPS else None, begin, end
-
-
-def _with_moves(rows: pa.Table, moved: Mapping[str, str | None]) -> pa.Table:
-    """With ``moved_to`` (null: where the clip says) and ``is_replaced`` (another file lies there now)."""
-    sources = rows["source_id"].to_pylist() if moved else []
-    paths = [moved.get(source) for source in sources] or pa.nulls(len(rows), pa.string())
-    replaced = [source in moved and moved[source] is None for source in sources] or np.zeros(len(rows), bool)
-    return rows.append_column("moved_to", pa.array(paths, pa.string())).append_column("is_replaced", pa.array(replaced))
 
 
 class _Outcomes:
@@ -169,43 +163,28 @@ def _quoted(values: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A usable source: its id, where its bytes were last seen, and how long it is."""
+    """A usable source: its id, where its bytes were last seen, how long it is, and its content_stamp then."""
 
     source_id: str
     path: str
     duration_s: float
+    stamp: int | None = None
+
+    def check(self) -> None:
+        """That its bytes are still there. Raises ClipError(changed)."""
+        if self.stamp is not None:
+            Catalogued(self.source_id, self.stamp).check(self.path)
 
 
 def current_sources(catalog: Catalog) -> dict[str, SourceFile]:
     """Usable sources by id, without those whose file has since been replaced by another."""
-    rows = catalog.sources(["source_id", "path", "duration_s", "ingested_at", "status"])
+    fields = ["source_id", "path", "duration_s", "size_bytes", "revision"]
+    rows = catalog.sources([*fields, "ingested_at", "status"])
     rows = rows.filter(pc.equal(rows["status"], "ok")).sort_by("ingested_at")
-    fields = (rows[name].to_pylist() for name in ("source_id", "path", "duration_s"))
-    files = [SourceFile(*values) for values in zip(*fields, strict=True)]
+    columns = (rows[name].to_pylist() for name in fields)
+    files = [
+        SourceFile(source_id, path, duration_s, content_stamp(size_bytes, revision or ""))
+        for source_id, path, duration_s, size_bytes, revision in zip(*columns, strict=True)
+    ]
     now_at = {file.path: file.source_id for file in files}
     return {file.source_id: file for file in files if now_at[file.path] == file.source_id}
-
-
-def _moved_sources(catalog: Catalog) -> dict[str, str | None]:
-    """source_id -> where its bytes were seen last, or None: another file lies there now.
-
-    Only of sources that were seen more than once, or whose path was: all others are where their clips say. Ids and
-    paths are compared by hash first, so that memory does not hold them all.
-    """
-    with connect() as connection:
-        connection.register("parts", parts_dataset(catalog.store, catalog.source_parts(), schema.SOURCES))
-        return dict(
-            connection.execute("""
-                WITH usable AS (SELECT source_id, path, ingested_at FROM parts WHERE status = 'ok'),
-                sources_again AS (SELECT hash(source_id) FROM usable GROUP BY 1 HAVING count(*) > 1),
-                paths_again AS (SELECT hash(path) FROM usable GROUP BY 1 HAVING count(*) > 1),
-                seen AS (
-                    SELECT *, last_value(source_id) OVER (
-                        PARTITION BY path ORDER BY ingested_at ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-                    ) = source_id AS is_there
-                    FROM usable
-                    WHERE hash(source_id) IN (FROM sources_again) OR hash(path) IN (FROM paths_again)
-                )
-                SELECT source_id, arg_max(path, ingested_at) FILTER (WHERE is_there) FROM seen GROUP BY source_id
-            """).fetchall()
-        )

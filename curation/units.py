@@ -48,7 +48,7 @@ class Tasks(Sequence[ClipTask]):
     A driver hands out a hundred thousand clips a second this way.
 
     Args:
-        rows: the span columns, ``moved_to`` (null: where the clip says), ``is_replaced``, then of each stage
+        rows: the span columns, those of :meth:`curation.whereabouts.Whereabouts.add_to`, then of each stage
             ``<stage>`` (passed; null: not settled) and ``<stage>:attempts``.
     """
 
@@ -96,7 +96,8 @@ class Tasks(Sequence[ClipTask]):
         columns = {name: self._rows[name] for name in SPAN_COLUMNS}
         columns["path"] = pc.coalesce(self._rows["moved_to"], columns["path"])
         *values, time_bases = (column.to_pylist() for column in columns.values())
-        return map(_span, zip(*values, map(_fraction, time_bases), strict=True))
+        stamps = self._rows["stamp"].to_pylist()
+        return map(_span, zip(*values, map(_fraction, time_bases), stamps, strict=True))
 
     def _known(self, columns: Mapping[str, str]) -> Iterable[dict[str, Any]]:
         """Per clip what is known of each stage, of which ``columns`` names the column: most are all null."""

@@ -17,13 +17,19 @@ from av.video.frame import VideoFrame
 from catalogs.errors import ClipError, ErrorCode
 from catalogs.media.container import Deadline, MediaLimits, open_media, seconds
 from catalogs.media.frames import Frames, PictureReader, fit, to_rgb, upright_size
+from catalogs.media.same_file import Catalogued
 from catalogs.media.sound import SPEECH_RATE, Sound, read_sound, to_speech
 
 T = TypeVar("T")
 
 
 class ClipSpan(NamedTuple):
-    """A clip row's identity: a span of presentation time in a source. ``path`` is where the source lies now."""
+    """A clip row's identity: a span of presentation time in a source.
+
+    Attributes:
+        path: where the source lies now.
+        stamp: content_stamp of the file there, as it was catalogued; None: whatever lies there is taken for it.
+    """
 
     clip_id: str
     source_id: str
@@ -33,6 +39,7 @@ class ClipSpan(NamedTuple):
     start_pts: int
     end_pts: int
     time_base: Fraction
+    stamp: int | None = None
 
     @property
     def duration_s(self) -> float:
@@ -124,7 +131,9 @@ class ClipMedia:
     def _opened(self) -> Iterator[InputContainer]:
         began = time.monotonic()
         try:
-            with open_media(self.span.path, self.limits, self.dense_wanted) as container:
+            span = self.span
+            expected = None if span.stamp is None else Catalogued(span.source_id, span.stamp)
+            with open_media(span.path, self.limits, self.dense_wanted, expected) as container:
                 yield container
         finally:
             self.decode_seconds += time.monotonic() - began

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
+from typing import Any
 
 import av
 import av.logging
@@ -15,6 +17,7 @@ from av.container import InputContainer
 from catalogs.errors import ClipError, ErrorCode
 from catalogs.media.cache import SourceCache, default_folder
 from catalogs.media.remote_file import RemoteFile
+from catalogs.media.same_file import Catalogued, checked
 
 # Real containers only: no playlists (hls, concat, dash), image sequences or devices, which open other files.
 DEMUXERS = (
@@ -53,7 +56,9 @@ class Deadline:
 
 
 @contextmanager
-def open_media(path: str, limits: MediaLimits, whole: bool = False) -> Iterator[InputContainer]:
+def open_media(
+    path: str, limits: MediaLimits, whole: bool = False, expected: Catalogued | None = None
+) -> Iterator[InputContainer]:
     """Open ``path`` (a local path or any fsspec URL) for reading.
 
     Local files go to ffmpeg by name (``file:`` in front, so that a name with ``%``, ``:`` or a leading dash is only
@@ -62,26 +67,27 @@ def open_media(path: str, limits: MediaLimits, whole: bool = False) -> Iterator[
     Args:
         whole: most of the file is going to be read, maybe more than once: a remote one may be copied into the local
             cache. Otherwise only the ranges that are read are fetched.
+        expected: what should lie there; looked at when everything was read, or could not be.
 
     Raises:
-        ClipError: empty_file, not_media, not_found, unreadable, too_large; while or after it was read, if it is
-            remote: not_found, changed, unreadable.
+        ClipError: empty_file, not_media, not_found, unreadable, too_large; while or after it was read: changed, and
+            if it is remote also not_found, unreadable.
     """
     av.logging.restore_default_callback()  # PyAV's own callback can deadlock inside workers
     av.logging.set_libav_level(av.logging.PANIC)  # what goes wrong comes back as codes, not as stderr noise
     if "://" not in path:
-        with _open(path, f"file:{path}", "file", limits) as container:
+        with checked(partial(_check_content, path, expected)), _open(path, f"file:{path}", "file", limits) as container:
             yield container
         return
     remote = RemoteFile(path, SourceCache(default_folder(), limits.cache_bytes, limits.max_seconds) if whole else None)
-    with closing(remote):
-        try:
-            with _open(path, remote, "", limits) as container:
-                yield container
-        except Exception:
-            remote.check()  # a file that could not be read is not a broken one
-            raise
-        remote.check()
+    check_content = partial(_check_content, path, expected, remote.info)
+    with closing(remote), checked(check_content), checked(remote.check), _open(path, remote, "", limits) as container:
+        yield container
+
+
+def _check_content(path: str, expected: Catalogued | None, info: Mapping[str, Any] | None = None) -> None:
+    if expected is not None:
+        expected.check(path, info)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 from catalogs.errors import ClipError, ErrorCode
 from catalogs.filesystems import open_ranged
@@ -28,6 +29,11 @@ class RemoteFile:
             self._handle: BinaryIO = (cache and cache.open(path)) or open_ranged(path)
         except OSError as error:
             raise self._as_clip_error(error) from error
+
+    @property
+    def info(self) -> Mapping[str, Any] | None:
+        """What the storage said of the file when it was opened; None if that is not remembered (a cached copy)."""
+        return getattr(self._handle, "details", None)
 
     def read(self, size: int = -1) -> bytes:
         if self._trouble is not None:

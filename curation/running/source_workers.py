@@ -18,6 +18,7 @@ from catalogs.catalog import Catalog
 from catalogs.errors import ClipError, ErrorCode, UserError
 from catalogs.ids import clip_id
 from catalogs.media import MediaLimits
+from catalogs.media.same_file import checked
 from catalogs.store import read_together
 from curation.decide import Decider
 from curation.logs import about
@@ -168,7 +169,7 @@ class SplitWorker:
     def _split(self, source: SourceFile) -> tuple[list[dict], list[dict]]:
         """Clip rows, and failure rows of shots that hold broken pictures."""
         patience = HANG_FACTOR * self._limits.max_seconds * max(1.0, source.duration_s / LIMIT_COVERS_S)
-        with self._watchdog.guard(patience):
+        with self._watchdog.guard(patience), checked(source.check):
             result = self._splitter.split(source.path, self._limits)
         clips = [_clip_row(source, span, result.time_base) for span in result.spans]
         failures = []

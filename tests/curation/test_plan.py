@@ -11,9 +11,10 @@ from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.compact import compact
 from catalogs.errors import ErrorCode
+from catalogs.ids import content_stamp
 from catalogs.store import Store
 from curation import plan as planning
-from curation.plan import Retry, owed_units
+from curation.plan import Retry, current_sources, owed_units
 from curation.resolve import FunnelPlan
 from curation.running.replan import Replanner
 from curation.running.tally import Tally
@@ -116,6 +117,26 @@ def test_a_source_that_moved_is_opened_where_it_is_now(catalog: Catalog) -> None
     catalog.add_sources(pa.Table.from_pylist(rows, schema.SOURCES))
     tasks = [task for unit in plan(catalog) for task in unit.tasks if task.span.source_id == "s1"]
     assert {(task.span.path, task.is_replaced) for task in tasks} == {("/new/s1.mp4", False)}
+
+
+def test_a_clip_carries_what_was_last_said_of_its_file(catalog: Catalog) -> None:
+    def seen(source: str, path: str, year: int, size: int, revision: str | None) -> dict:
+        known = {"source_id": source, "path": path, "size_bytes": size, "revision": revision, "status": "ok"}
+        return known | {"ingested_at": WHEN.replace(year=year)}
+
+    rows = [
+        seen("s1", "/s1.mp4", 2031, 7, "touched"),
+        seen("s1", "/s1.mp4", 2030, 7, "first"),
+        seen("s2", "/s2.mp4", 2030, 8, None),
+        seen("s2", "/new/s2.mp4", 2031, 8, "moved"),
+    ]
+    catalog.add_sources(pa.Table.from_pylist(rows, schema.SOURCES))
+    stamps = {task.span.source_id: task.span.stamp for unit in plan(catalog) for task in unit.tasks}
+    assert stamps["s1"] == content_stamp(7, "touched")
+    assert stamps["s2"] == content_stamp(8, "moved")
+    assert stamps["s3"] is None
+    found = current_sources(catalog)
+    assert {key: found[key].stamp for key in ("s1", "s2")} == {key: stamps[key] for key in ("s1", "s2")}
 
 
 @pytest.mark.parametrize("is_elsewhere", [False, True])

@@ -19,6 +19,7 @@ def unit(clips: int) -> Unit:
     columns["time_base"] = pa.array(["1/25"] * clips)
     columns["moved_to"] = pa.nulls(clips, pa.string())
     columns["is_replaced"] = pa.array([False] * clips)
+    columns["stamp"] = pa.nulls(clips, pa.uint64())
     return Unit(Shard("clips/a.parquet"), Tasks(pa.table(columns)))
 
 

@@ -1,6 +1,7 @@
 """The workers of ingest and scene_split, in this process."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,19 @@ def test_what_another_driver_has_cut_since_the_plan_is_not_cut_again(catalog: Ca
     assert (tally.clips, tally.measured["scene_split"]) == (1, 1)
     assert late.run(batch("/3.mp4"), threading.Event()).clips == 0  # seen with the first look already
     assert sum(len(catalog.clips(shard)) for shard in catalog.clip_shards(SPLIT.digest)) == 1 + 2 + 3
+
+
+def test_a_source_whose_file_is_another_now_is_not_cut(catalog: Catalog, tmp_path: Path) -> None:
+    paths = [tmp_path / "2.mp4", tmp_path / "3.mp4", tmp_path / "bad.mp4"]
+    for path in paths:
+        path.write_text("another video")
+    same, replaced, unreadable = (SourceFile(path.stem, str(path), 1.0, stamp=1) for path in paths)
+    same = replace(same, stamp=None)
+    worker(catalog).run(Batch((same, replaced, unreadable)), threading.Event())
+    assert [len(catalog.clips(shard)) for shard in catalog.clip_shards(SPLIT.digest)] == [2]
+    failed = catalog.failures(SPLIT.name, SPLIT.digest)
+    found = dict(zip(failed["id"].to_pylist(), failed["error_code"].to_pylist(), strict=True))
+    assert found == {"3": "changed", "bad": "changed"}
 
 
 def test_what_the_plan_has_seen_is_not_read_again(

@@ -17,7 +17,7 @@ from catalogs.catalog import Catalog
 from catalogs.errors import ClipError, ErrorCode
 from catalogs.ids import clip_id
 from catalogs.media import ClipMedia, MediaConfig
-from curation.policy import Policy, StagePolicy
+from curation.policy import Policy, Rule, StagePolicy
 from curation.resolve import FunnelPlan, resolve
 from curation.running.tally import Tally
 from stages.base import Backend, Measurement, Stage, StageConfig
@@ -77,10 +77,10 @@ class Silent:
     def end(self, phase: str) -> None: ...
 
 
-def dummy_funnel(config: DummyConfig | None = None, stages: int = 1) -> FunnelPlan:
-    """scene_split and ``stages`` dummies named ``dummy0`` onwards, without rules."""
+def dummy_funnel(config: DummyConfig | None = None, stages: int = 1, rules: tuple[Rule, ...] = ()) -> FunnelPlan:
+    """scene_split and ``stages`` dummies named ``dummy0`` onwards, each with these rules."""
     names = ["scene_split", *(f"dummy{i}" for i in range(stages))]
-    policies = (StagePolicy(_stage(name), (), config or DummyConfig()) for name in names[1:])
+    policies = (StagePolicy(_stage(name), rules, config or DummyConfig()) for name in names[1:])
     split = StagePolicy(_stage("scene_split"), (), DummyConfig())
     return resolve(Policy("dummy", "lite", MediaConfig(), (split, *policies), "stages: []"))
 

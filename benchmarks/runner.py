@@ -1,6 +1,7 @@
 """What the runner adds to the work itself: against a bare loop, against Ray Data, and two workers against one.
 
-    python -m benchmarks.runner overhead     the same scorer on the same clips, in a bare loop and through one worker
+    python -m benchmarks.runner overhead     the same scorer on the same clips, in a bare loop, and with a rule through
+                                             one worker
     python -m benchmarks.runner workers      one worker, then two
     python -m benchmarks.runner ray-data     a million clips that cost nothing, here and by map_batches -> write_parquet
 
@@ -28,12 +29,14 @@ from catalogs.catalog import Catalog
 from catalogs.media import ClipMedia, ClipSpan
 from catalogs.schema import measurement_schema
 from curation.plan import owed_units
+from curation.policy import Rule
 from curation.resolve import FunnelPlan
 from curation.run import run_funnel
 from curation.summary import RunOptions
 from curation.units import SPAN_COLUMNS
 
 CLIP_S = 0.050
+RULES = (Rule("late", "number >= 0 AND number < 1000", ("number",)),)
 SETTLED_S = 3.0  # Ray's first processes are up
 BATCHES = 256, 4096  # clips: a unit's usual size, and what ours grows to where clips cost nothing
 
@@ -75,7 +78,7 @@ def _overhead(catalog: Catalog, rounds: int, times: int) -> None:
     """Turn and turn about, so that a noisy neighbour meets both sides."""
     bare = runner = busy = 0.0
     for salt in range(times):
-        funnel = dummy_funnel(DummyConfig(rounds=rounds, salt=salt))
+        funnel = dummy_funnel(DummyConfig(rounds=rounds, salt=salt), rules=RULES)
         bare += _bare(catalog, funnel)
         took, scoring = _run(catalog, funnel, workers=1)
         runner, busy = runner + took, busy + scoring

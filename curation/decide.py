@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -24,11 +25,46 @@ class Decision:
         return self.rule is None
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """A stage's rules over one row, parsed; ``columns``: what its parameters are."""
+
+    plan: StagePlan
+    statement: duckdb.Statement
+    columns: pa.Schema
+
+
 class Decider:
-    """Evaluates rules in an embedded DuckDB that can reach nothing but the table it is given."""
+    """Evaluates rules in an embedded DuckDB that can reach nothing but the rows it is given."""
 
     def __init__(self) -> None:
         self._connection = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
+        self._connection.execute("PRAGMA disable_optimizer")  # of a few rows, optimizing would cost most
+        self._prepared: dict[int, _Prepared] = {}
+
+    def keeps(self, plan: StagePlan, row: Mapping[str, Any]) -> bool:
+        """Whether one row holds all rules: what :meth:`decide` says of it, in a tenth of the time.
+
+        Args:
+            row: values of the columns that the rules look at, as measured.
+        """
+        if not plan.policy.rules:
+            return True
+        prepared = self._prepared.get(id(plan)) or self._prepare(plan)
+        # By way of Arrow, so that a value is judged as it is stored (float32 …).
+        values = [pa.scalar(row[column.name], column.type).as_py() for column in prepared.columns]
+        found = self._connection.execute(prepared.statement, values).fetchone()
+        assert found is not None
+        return found[0] is None
+
+    def _prepare(self, plan: StagePlan) -> _Prepared:
+        known = rule_columns(plan.stage)
+        columns = pa.schema([known.field(name) for name in rule_inputs(plan)])
+        types = self._connection.from_arrow(columns.empty_table()).types
+        values = ", ".join(f'CAST(? AS {kind}) AS "{name}"' for name, kind in zip(columns.names, types, strict=True))
+        (statement,) = self._connection.extract_statements(f"SELECT {rule_sql(plan)} FROM (SELECT {values})")
+        prepared = self._prepared[id(plan)] = _Prepared(plan, statement, columns)
+        return prepared
 
     def decide(self, plan: StagePlan, rows: pa.Table) -> list[Decision]:
         """One decision per row, in order."""

@@ -42,8 +42,11 @@ class Whereabouts:
         found = self._probe.sql("SELECT hash(source_id, coalesce(moved_to, path)) AS file FROM clips").to_arrow_table()
         self._probe.unregister("clips")
         files = found["file"].to_numpy()
-        at = np.minimum(np.searchsorted(self._files, files), len(self._files) - 1)
-        return pa.array(self._stamps[at], mask=self._files[at] != files)
+        is_first = np.diff(files, prepend=~files[:1]) != 0  # clips of a source lie together
+        asked = files[is_first]
+        at = np.minimum(np.searchsorted(self._files, asked), len(self._files) - 1)
+        of = np.cumsum(is_first) - 1
+        return pa.array(self._stamps[at][of], mask=(self._files[at] != asked)[of])
 
 
 def _stamps(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray]:

@@ -194,9 +194,9 @@ class ClipWorker:
     def _record(self, task: ClipTask, one: _StageWork, measure: Callable[..., Measurement], *clip: ClipMedia) -> bool:
         """A row or a failure row, of what ``measure(*clip)`` returns or raises; whether the clip passed."""
         try:
-            measured = task.span.clip_id, measure(*clip)
-            passed = not one.has_rules or self._decider.decide(one.plan, _table(one.plan, [measured]))[0].keep
-            one.measured.append(measured)
+            clip_id, measured = task.span.clip_id, measure(*clip)
+            passed = not one.has_rules or self._decider.keeps(one.plan, {"clip_id": clip_id} | vars(measured))
+            one.measured.append((clip_id, measured))
             one.kept += passed
             return passed
         except UserError:

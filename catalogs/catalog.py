@@ -179,10 +179,12 @@ class Catalog:
         """Failure rows as committed. Those of stages over clips move into wide files (catalogs/views.py finds all)."""
         return self._read(self.live_parts(f"failures/{stage}/fp={fingerprint}"), schema.FAILURES)
 
-    def cut_sources(self, split: str) -> set[str]:
-        """Sources that scene_split has cut under this fingerprint: they have clips."""
-        found = read_together(self.sources_in, live_clips(self.store, split))
-        return {source for sources in found for source in sources.to_pylist()}
+    def cut_sources(self, split: str) -> pa.ChunkedArray:
+        """Ids of the sources that scene_split has cut under this fingerprint: they have clips. One may be there twice.
+
+        As Arrow holds them: a set of as many strings takes several times the memory.
+        """
+        return pa.chunked_array(read_together(self.sources_in, live_clips(self.store, split)), pa.string())
 
     def sources_in(self, part: str) -> pa.Array:
         """Ids of the sources that a clips part or wide file holds clips of."""

@@ -16,14 +16,11 @@ from itertools import pairwise
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import ErrorCode
-from catalogs.ids import content_stamp
 from catalogs.layout import Layout, Shard, ShardFiles, StageKey, batched
-from catalogs.media.same_file import Catalogued
 from catalogs.wide import SHARD, Wanted, wide_table
 from curation.decide import define_rules, rule_call, rule_inputs
 from curation.resolve import FunnelPlan, StagePlan
@@ -159,32 +156,3 @@ def _wanted(plan: StagePlan) -> Wanted:
 
 def _quoted(values: Iterable[str]) -> str:
     return ", ".join(f"'{value}'" for value in values)
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A usable source: its id, where its bytes were last seen, how long it is, and its content_stamp then."""
-
-    source_id: str
-    path: str
-    duration_s: float
-    stamp: int | None = None
-
-    def check(self) -> None:
-        """That its bytes are still there. Raises ClipError(changed)."""
-        if self.stamp is not None:
-            Catalogued(self.source_id, self.stamp).check(self.path)
-
-
-def current_sources(catalog: Catalog) -> dict[str, SourceFile]:
-    """Usable sources by id, without those whose file has since been replaced by another."""
-    fields = ["source_id", "path", "duration_s", "size_bytes", "revision"]
-    rows = catalog.sources([*fields, "ingested_at", "status"])
-    rows = rows.filter(pc.equal(rows["status"], "ok")).sort_by("ingested_at")
-    columns = (rows[name].to_pylist() for name in fields)
-    files = [
-        SourceFile(source_id, path, duration_s, content_stamp(size_bytes, revision or ""))
-        for source_id, path, duration_s, size_bytes, revision in zip(*columns, strict=True)
-    ]
-    now_at = {file.path: file.source_id for file in files}
-    return {file.source_id: file for file in files if now_at[file.path] == file.source_id}

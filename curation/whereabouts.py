@@ -2,13 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from catalogs import schema
 from catalogs.catalog import Catalog
+from catalogs.media.same_file import Catalogued
 from catalogs.query import connect, parts_dataset
+
+_STAMP = "md5_number_lower(size_bytes || ':' || coalesce(revision, ''))"  # catalogs.ids.content_stamp
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A usable source: its id, where its bytes were last seen, how long it is, and its content_stamp then."""
+
+    source_id: str
+    path: str
+    duration_s: float
+    stamp: int | None = None
+
+    def check(self) -> None:
+        """That its bytes are still there. Raises ClipError(changed)."""
+        if self.stamp is not None:
+            Catalogued(self.source_id, self.stamp).check(self.path)
+
+
+def current_sources(catalog: Catalog, but: pa.ChunkedArray | None = None) -> dict[str, SourceFile]:
+    """Usable sources by id, in the order of their ids, without those whose file has since been replaced by another.
+
+    Args:
+        but: ids of sources that are not wanted; memory grows with the others.
+    """
+    but = pa.chunked_array([], pa.string()) if but is None else but
+    with connect() as connection:
+        connection.register("parts", parts_dataset(catalog.store, catalog.source_parts(), schema.SOURCES))
+        connection.register("unwanted", pa.table({"source_id": but}))
+        rows = connection.execute(f"""
+            WITH usable AS (SELECT *, {_STAMP} AS stamp FROM parts WHERE status = 'ok'),
+            wanted AS (SELECT * FROM usable ANTI JOIN unwanted USING (source_id)),
+            there AS (
+                SELECT path, arg_max(source_id, ingested_at) AS source_id
+                FROM usable SEMI JOIN wanted USING (path) GROUP BY path
+            )
+            SELECT source_id, path, duration_s, stamp FROM wanted SEMI JOIN there USING (path, source_id)
+            QUALIFY row_number() OVER (PARTITION BY source_id ORDER BY ingested_at DESC) = 1
+            ORDER BY source_id
+        """).fetchall()
+    return {source_id: SourceFile(source_id, *about) for source_id, *about in rows}
 
 
 class Whereabouts:
@@ -51,9 +95,8 @@ class Whereabouts:
 
 def _stamps(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray]:
     """uint64 [files], ascending: hash of each (source, path); and what was last said of it (content_stamp in SQL)."""
-    found = connection.sql("""
-        SELECT hash(source_id, path) AS file,
-            arg_max(md5_number_lower(size_bytes || ':' || coalesce(revision, '')), ingested_at) AS stamp
+    found = connection.sql(f"""
+        SELECT hash(source_id, path) AS file, arg_max({_STAMP}, ingested_at) AS stamp
         FROM parts WHERE status = 'ok' AND size_bytes IS NOT NULL GROUP BY file ORDER BY file
     """).to_arrow_table()
     return found["file"].to_numpy(), found["stamp"].to_numpy()

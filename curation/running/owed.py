@@ -9,12 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from catalogs.catalog import Catalog
 from catalogs.errors import ErrorCode
 from curation.counts import count_funnel
-from curation.plan import MAX_ATTEMPTS, Retry, SourceFile, current_sources
+from curation.plan import MAX_ATTEMPTS, Retry
 from curation.resolve import FunnelPlan, StagePlan
 from curation.running.tally import Tally
+from curation.whereabouts import SourceFile, current_sources
 from stages.ingest import Pool, PoolFile
 
 
@@ -44,12 +48,9 @@ def owed_sources(
     Returns:
         The sources by id, and how often each that has failed did so.
     """
-    cut = catalog.cut_sources(plan.digest)
     failed = _last_failures(catalog, plan)
 
     def is_owed(key: str) -> bool:
-        if key in cut:
-            return False
         if key not in failed:
             return True
         code = failed[key]["error_code"]
@@ -57,7 +58,8 @@ def owed_sources(
             return True
         return ErrorCode(code).is_transient and failed[key]["attempt"] < MAX_ATTEMPTS
 
-    owed = [source for key, source in sorted(current_sources(catalog).items()) if is_owed(key)]
+    uncut = current_sources(catalog, but=catalog.cut_sources(plan.digest))
+    owed = [source for key, source in uncut.items() if is_owed(key)]
     return owed, {one.source_id: failed[one.source_id]["attempt"] for one in owed if one.source_id in failed}
 
 
@@ -88,7 +90,8 @@ def uncut(
     """Those of the sources that have got neither clips nor another failure since they had failed ``attempts`` times,
     and the failures among the others."""
     sources = list(sources)
-    cut = catalog.cut_sources(plan.digest)
+    ids = pa.array([source.source_id for source in sources], pa.string())
+    cut = set(ids.filter(pc.is_in(ids, value_set=catalog.cut_sources(plan.digest))).to_pylist())
     failed = {key: row for key, row in _last_failures(catalog, plan).items() if row["attempt"] > attempts.get(key, 0)}
     left = [source for source in sources if source.source_id not in cut and source.source_id not in failed]
     tally = Tally(len(sources) - len(left))
@@ -104,7 +107,7 @@ def quarantined(catalog: Catalog, funnel: FunnelPlan, retry: Retry) -> int:
     failed = {
         key for key, last in _last_failures(catalog, split).items() if retry.wants(split.name, last["error_code"])
     }
-    sources = (current_sources(catalog).keys() & failed) - catalog.cut_sources(split.digest)
+    sources = current_sources(catalog, but=catalog.cut_sources(split.digest)).keys() & failed
     measuring = {plan.name for plan in funnel.measuring}
     counts = count_funnel(catalog, funnel)
     clips = sum(rows for stage, code, rows in counts.failures if stage in measuring and retry.wants(stage, code))

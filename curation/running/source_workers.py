@@ -22,12 +22,12 @@ from catalogs.media.same_file import checked
 from catalogs.store import read_together
 from curation.decide import Decider
 from curation.logs import about
-from curation.plan import SourceFile
 from curation.resolve import StagePlan
 from curation.running.tally import Tally
 from curation.running.watchdog import Watchdog
 from curation.running.worker import HANG_FACTOR, HUNG, failure_row, one_thread_per_library
 from curation.units import Batch
+from curation.whereabouts import SourceFile
 from stages.ingest import PoolFile, ingest_file, sources_table, unusable_file
 from stages.scene_split import LIMIT_COVERS_S, SceneSpan, SceneSplitter
 

@@ -49,8 +49,8 @@ def test_clips_belong_to_their_split(tmp_path: Path) -> None:
     catalog.add_clips("bbbb", pa.Table.from_pylist([clip_row(3, "s2")], schema.CLIPS))
     (shard,) = catalog.clip_shards("aaaa")
     assert catalog.clips(shard)["clip_id"].to_pylist() == ["c1", "c2"]
-    assert catalog.cut_sources("aaaa") == {"s1"}
-    assert catalog.cut_sources("bbbb") == {"s2"}
+    assert catalog.cut_sources("aaaa").to_pylist() == ["s1"]
+    assert catalog.cut_sources("bbbb").to_pylist() == ["s2"]
 
 
 def test_fingerprints_come_newest_first_on_any_storage() -> None:

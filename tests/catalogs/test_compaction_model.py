@@ -61,7 +61,7 @@ def check_plan(model: Model, history: str) -> None:
     tasks = [(task.span.clip_id, dict(task.done), dict(task.attempts)) for unit in units for task in unit.tasks]
     expected = [(clip, *owed) for clip in model.clips if (owed := expected_task(model, clip))]
     assert sorted(tasks, key=lambda task: task[0]) == sorted(expected, key=lambda task: task[0]), history
-    assert model.catalog.cut_sources(model.funnel.split.digest) == set(model.clips.values()), history
+    assert set(model.catalog.cut_sources(model.funnel.split.digest).to_pylist()) == set(model.clips.values()), history
 
 
 def check_verification(model: Model) -> None:

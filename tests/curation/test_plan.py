@@ -14,11 +14,12 @@ from catalogs.errors import ErrorCode
 from catalogs.ids import content_stamp
 from catalogs.store import Store
 from curation import plan as planning
-from curation.plan import Retry, current_sources, owed_units
+from curation.plan import Retry, owed_units
 from curation.resolve import FunnelPlan
 from curation.running.replan import Replanner
 from curation.running.tally import Tally
 from curation.units import Unit
+from curation.whereabouts import current_sources
 from tests.catalogs.small_catalog import WHEN, clip_row
 from tests.curation.fakes import fake_funnel
 

@@ -9,9 +9,9 @@ import pytest
 from catalogs.catalog import Catalog
 from catalogs.media import MediaLimits
 from catalogs.store import Store
-from curation.plan import SourceFile
 from curation.running.source_workers import SplitWorker
 from curation.units import Batch
+from curation.whereabouts import SourceFile
 from tests.curation.fakes import FakeSplitter, fake_funnel
 
 SPLIT = fake_funnel().split

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any
 
 import av
 import av.logging
@@ -80,14 +79,14 @@ def open_media(
             yield container
         return
     remote = RemoteFile(path, SourceCache(default_folder(), limits.cache_bytes, limits.max_seconds) if whole else None)
-    check_content = partial(_check_content, path, expected, remote.info)
+    check_content = partial(_check_content, path, expected, remote)
     with closing(remote), checked(check_content), checked(remote.check), _open(path, remote, "", limits) as container:
         yield container
 
 
-def _check_content(path: str, expected: Catalogued | None, info: Mapping[str, Any] | None = None) -> None:
+def _check_content(path: str, expected: Catalogued | None, remote: RemoteFile | None = None) -> None:
     if expected is not None:
-        expected.check(path, info)
+        expected.check(path, remote.info if remote else None)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Catalogued:
         """
         try:
             now = info if info is not None else _ask(path)
-            size_bytes, revision = int(now["size"] or 0), revision_of(dict(now))
+            size_bytes, revision = int(now.get("size") or 0), revision_of(dict(now))
             is_same = content_stamp(size_bytes, revision) == self.stamp
             is_same = is_same or _id_of(path, size_bytes, revision) == self.source_id
         except OSError:

@@ -43,7 +43,7 @@ class Catalogued:
         except OSError:
             return
         if not is_same:
-            raise ClipError(ErrorCode.CHANGED, f"{path} is another file than the one that was catalogued")
+            raise ClipError(ErrorCode.CHANGED, f"{path} is not the file that was catalogued; ingest the pool again")
 
 
 @contextmanager

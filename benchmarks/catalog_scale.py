@@ -30,6 +30,7 @@ from curation.counts import count_funnel
 from curation.plan import owed_units
 from curation.policy import Rule
 from curation.resolve import FunnelPlan, StagePlan
+from curation.running.owed import owed_sources
 from curation.verdicts import open_views
 
 QUERIES = {
@@ -109,6 +110,11 @@ def _compact(catalog: Catalog, _: FunnelPlan) -> object:
     return compact(catalog)
 
 
+def _sources(catalog: Catalog, funnel: FunnelPlan) -> object:
+    """What scene_split owes: here every source is cut."""
+    return len(owed_sources(catalog, funnel.split)[0])
+
+
 def _plan(catalog: Catalog, funnel: FunnelPlan) -> object:
     return sum(len(unit) for unit in owed_units(catalog, funnel, 256))
 
@@ -141,6 +147,7 @@ def _query(sql: str) -> Step:
 
 
 STEPS: dict[str, Step] = {
+    "sources to cut, none, before": _sources,
     "plan, nothing owed, before": _plan,
     "status, before": _status,
     "sample, before": _sample,

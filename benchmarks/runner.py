@@ -3,6 +3,7 @@
     python -m benchmarks.runner overhead     the same scorer on the same clips, in a bare loop, and with a rule through
                                              one worker
     python -m benchmarks.runner workers      one worker, then two
+    python -m benchmarks.runner rules        a worker's question, one clip at a time, and the same of a table of one row
     python -m benchmarks.runner ray-data     a million clips that cost nothing, here and by map_batches -> write_parquet
 
 Each prints the seconds of both sides and their ratio. Ray is started once, before anything is timed: that costs a few
@@ -28,9 +29,10 @@ from benchmarks.dummy import DummyConfig, Silent, dummy_funnel, hash_rounds, wri
 from catalogs.catalog import Catalog
 from catalogs.media import ClipMedia, ClipSpan
 from catalogs.schema import measurement_schema
+from curation.decide import Decider
 from curation.plan import owed_units
-from curation.policy import Rule
-from curation.resolve import FunnelPlan
+from curation.policy import Rule, load_policy
+from curation.resolve import FunnelPlan, resolve
 from curation.run import run_funnel
 from curation.summary import RunOptions
 from curation.units import SPAN_COLUMNS
@@ -43,10 +45,13 @@ BATCHES = 256, 4096  # clips: a unit's usual size, and what ours grows to where 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["overhead", "workers", "ray-data"])
+    parser.add_argument("what", choices=["overhead", "workers", "rules", "ray-data"])
     parser.add_argument("--clips", type=int, help="default: 2,048; ray-data: 1,000,000")
     parser.add_argument("--rounds", type=int, default=2, help="both sides in turn, so often")
     given = parser.parse_args()
+    if given.what == "rules":
+        _rules()
+        return
     _start_ray()
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "ray-data":
@@ -113,6 +118,20 @@ def _run(catalog: Catalog, funnel: FunnelPlan, workers: int) -> tuple[float, flo
     phase = summary.phases["measure"]
     assert not phase["failed"], phase
     return took, sum(phase["seconds"].values())
+
+
+def _rules() -> None:
+    """The lite policy's, of clips on which nothing was found."""
+    decider, one_row, one_clip = Decider(), 0.0, 0.0
+    for plan in resolve(load_policy("lite")).measuring:
+        columns = measurement_schema(plan.stage.columns)
+        row = dict.fromkeys(columns.names) | {"clip_id": "c", "status": "ok"}
+        table = pa.Table.from_pylist([row], schema=columns)
+        row_ms = 1e3 * min(timeit.repeat(lambda p=plan, t=table: decider.decide(p, t), number=50)) / 50
+        clip_ms = 1e3 * min(timeit.repeat(lambda p=plan, r=row: decider.keeps(p, r), number=50)) / 50
+        one_row, one_clip = one_row + row_ms, one_clip + clip_ms
+        print(f"{plan.name}: {len(plan.policy.rules)} rules, table {row_ms:.2f} ms, clip {clip_ms:.2f} ms")
+    print(f"all: table {one_row:.2f} ms, clip {one_clip:.2f} ms, ratio {one_row / one_clip:.1f}")
 
 
 def _ray_data(folder: Path, clips: int) -> None:

@@ -43,7 +43,7 @@ class Decider:
         self._prepared: dict[int, _Prepared] = {}
 
     def keeps(self, plan: StagePlan, row: Mapping[str, Any]) -> bool:
-        """Whether one row holds all rules: what :meth:`decide` says of it, in a tenth of the time.
+        """Whether one row holds all rules: what :meth:`decide` says of it, several times as fast.
 
         Args:
             row: values of the columns that the rules look at, as measured.
@@ -53,9 +53,8 @@ class Decider:
         prepared = self._prepared.get(id(plan)) or self._prepare(plan)
         # By way of Arrow, so that a value is judged as it is stored (float32 …).
         values = [pa.scalar(row[column.name], column.type).as_py() for column in prepared.columns]
-        found = self._connection.execute(prepared.statement, values).fetchone()
-        assert found is not None
-        return found[0] is None
+        ((rule,),) = self._connection.execute(prepared.statement, values).fetchall()
+        return rule is None
 
     def _prepare(self, plan: StagePlan) -> _Prepared:
         known = rule_columns(plan.stage)

@@ -53,9 +53,11 @@ def test_one_row_is_decided_as_many_are(which: str) -> None:
     # Models answer with numpy's numbers as well as with Python's.
     rows += [{k: np.float32(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows[:50]]
     decider = Decider()
-    together = [decision.keep for decision in decider.decide(plan, pa.Table.from_pylist(rows, schema=measured))]
+    table = pa.Table.from_pylist(rows, schema=measured)
+    together = [decision.keep for decision in decider.decide(plan, table)]
     assert [decider.keeps(plan, row) for row in rows] == together
     assert len(set(together)) == 2
+    assert [decision.keep for decision in decider.decide(plan, table)] == together  # one after the other is fine too
 
 
 def judged(expression: str, *columns: str, **row: Any) -> bool:

@@ -18,7 +18,7 @@ from curation.plan import Retry, owed_units
 from curation.resolve import FunnelPlan
 from curation.running.replan import Replanner
 from curation.running.tally import Tally
-from curation.units import Unit
+from curation.units import Bundle, Unit
 from curation.whereabouts import current_sources
 from tests.catalogs.small_catalog import WHEN, clip_row
 from tests.curation.fakes import fake_funnel
@@ -102,6 +102,22 @@ def test_units_of_a_large_shard_stay_within_a_block(catalog: Catalog, monkeypatc
     assert [unit.shard.block for unit in units] == [0, 0, 0, 1, 1, 1, 2]
     measure(catalog, units[3], "first", dict.fromkeys(owed([units[3]]), 9.0))
     assert owed(plan(catalog)).keys() == owed(units).keys() - owed([units[3]]).keys()
+
+
+def test_blocks_are_counted_from_the_beginning_of_each_shard(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever shards are planned together: a part's name says which block it is of."""
+    monkeypatch.setattr(planning, "_BLOCK_CLIPS", 3)
+    found = Counter((unit.shard.block, len(unit)) for unit in plan(catalog))
+    assert found == {(0, 3): 6, (1, 1): 6}
+
+
+def test_of_a_bundle_whose_worker_died_only_units_with_something_owed_are_left(catalog: Catalog) -> None:
+    first, second = plan(catalog)[:2]
+    for stage in ("first", "second"):
+        measure(catalog, first, stage, dict.fromkeys(owed([first]), 1.0))
+    left, tally = Replanner(catalog, FUNNEL).bundle(Bundle((first, second)))
+    assert left == Bundle((second,))
+    assert tally.clips == len(first)
 
 
 def test_a_plan_may_begin_anywhere(catalog: Catalog) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import threading
@@ -118,8 +119,8 @@ def refused(url: str) -> str:
         Catalog.open(url)
     with pytest.raises(UserError) as creating:
         Catalog.open_or_create(url)
-    line = str(opening.value)
-    assert line == str(creating.value)
+    line, other = (re.sub(r"\d\d:\d\d:\d\d", "now", str(refusal.value)) for refusal in (opening, creating))
+    assert line == other
     assert url in line
     assert "\n" not in line
     return line
@@ -217,7 +218,7 @@ def test_no_credentials_at_all(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_clock_that_is_off(s3: S3) -> None:
     s3.faults.refuse = "RequestTimeTooSkewed"
-    assert "clock" in refused(f"{s3.url}/cat")
+    assert re.search(r"this machine's clock \(\d{4}-\d\d-\d\d now UTC\)", refused(f"{s3.url}/cat"))
 
 
 def test_a_storage_that_throttles_for_good(s3: S3, impatient: None) -> None:

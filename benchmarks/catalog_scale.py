@@ -29,6 +29,7 @@ from curation.annotation.lots import Draw, draw_lot
 from curation.counts import count_funnel
 from curation.plan import owed_units
 from curation.policy import Rule
+from curation.report.data import collect
 from curation.resolve import FunnelPlan, StagePlan
 from curation.running.owed import owed_sources
 from curation.verdicts import open_views
@@ -137,6 +138,12 @@ def _sample(catalog: Catalog, funnel: FunnelPlan) -> object:
     return draw_lot(catalog, funnel, Draw(funnel.stages[-1].name, n=300)).population
 
 
+def _report(catalog: Catalog, funnel: FunnelPlan) -> object:
+    """Everything that the report shows but pictures: there is no media."""
+    found = collect(catalog, funnel, clips_per_sheet=0)
+    return found.clips.clips, found.kept.clips
+
+
 def _verify(catalog: Catalog, _: FunnelPlan) -> object:
     found = verify(catalog)
     return found.clips, len(found.problems)
@@ -157,6 +164,7 @@ STEPS: dict[str, Step] = {
     "plan, a rule was loosened": _plan_looser,
     "status": _status,
     "sample": _sample,
+    "report": _report,
     "verify": _verify,
 } | {name: _query(sql) for name, sql in QUERIES.items()}
 

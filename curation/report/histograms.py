@@ -97,11 +97,16 @@ class Text:
     filled: Amount
 
 
+def measured_fields(plan: StagePlan) -> list[pa.Field]:
+    """What a report shows of a stage."""
+    if plan.stage.key == "source_id":
+        return [CLIPS.field(name) for name in _SPLIT_COLUMNS]
+    return list(plan.stage.columns)
+
+
 def columns_of(connection: duckdb.DuckDBPyConnection, plan: StagePlan) -> list[Histogram | Bars | Text]:
     """Every measured column of a stage, over the table ``_reached`` (curation.report.walk)."""
-    fields = (
-        [CLIPS.field(name) for name in _SPLIT_COLUMNS] if plan.stage.key == "source_id" else list(plan.stage.columns)
-    )
+    fields = measured_fields(plan)
     numbers = [field for field in fields if is_number(field.type)]
     words = [field for field in fields if pa.types.is_string(field.type) or pa.types.is_boolean(field.type)]
     found: dict[str, Histogram | Bars | Text] = {}

@@ -13,7 +13,7 @@ import pyarrow as pa
 from catalogs.media import ClipSpan
 from curation.policy import Rule, rule_columns
 from curation.report.moves import Judged, judged_thresholds
-from curation.report.walk import Walk
+from curation.report.walk import CLIP_ID, Walk
 from curation.resolve import StagePlan
 
 Kind = Literal["passed", "dropped", "borderline"]
@@ -78,7 +78,7 @@ def _nearest(judged: Judged, clips: int) -> str:
 def _picks(walk: Walk, plan: StagePlan, rules: Sequence[Rule], source: str) -> tuple[Pick, ...]:
     """The clips of ``source`` (SQL), with what ``rules`` look at."""
     columns = list(dict.fromkeys(column for rule in rules for column in rule.columns))
-    chosen = ", ".join(["clip_id", "_stop", "_stop_rule", *(f'"{column}"' for column in columns)])
+    chosen = ", ".join([CLIP_ID, "_stop", "_stop_rule", *(f'"{column}"' for column in columns)])
     rows = walk.connection.execute(f"SELECT {chosen} FROM {source}").fetchall()
     types = rule_columns(plan.stage)
     return tuple(

@@ -184,6 +184,7 @@ def _costs(
         records = same[plan.name]
         decoding = [record.decode_seconds for record in records if record.decode_seconds is not None]
         measured = sum(record.measured for record in records)
+        clip_s = _mean_seconds(connection, plan.name if plan.name != "scene_split" else None) if measured else 0.0
         lines.append(
             CostLine(
                 stage=plan.name,
@@ -191,7 +192,7 @@ def _costs(
                 measured=measured,
                 busy_seconds=sum((record.decode_seconds or 0.0) + record.infer_seconds for record in records),
                 decode_seconds=sum(decoding) if decoding else None,
-                hours=measured * _mean_seconds(connection, plan.name if plan.name != "scene_split" else None) / 3600,
+                hours=measured * clip_s / 3600,
             )
         )
     return lines

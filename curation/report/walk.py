@@ -13,10 +13,14 @@ from dataclasses import dataclass
 import duckdb
 
 from catalogs.query import first_row
+from curation.decide import rule_inputs
 from curation.report.amounts import Amount, total
+from curation.report.histograms import measured_fields
 from curation.resolve import FunnelPlan, StagePlan
 
 _KEPT = 255  #: ``stop`` of a clip that nothing stopped
+_ID = "substr(clip_id, 2)::UUID"  # the 32 hex digits of a clip id in 16 bytes: ten million are joined in memory
+CLIP_ID = "'c' || replace(_id::VARCHAR, '-', '')"  #: SQL for the clip id that a column ``_id`` stands for
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Walk:
         self._names = [plan.name for plan in funnel.stages]
         connection.execute(
             f"""CREATE TEMP TABLE _walked AS
-            SELECT clip_id, duration_s AS _seconds, rule AS drop_rule, stop IS NULL AS _kept,
+            SELECT {_ID} AS _id, duration_s AS _seconds, rule AS drop_rule, stop IS NULL AS _kept,
                    coalesce(stop - 1, {_KEPT})::UTINYINT AS stop, md5_number_lower('{seed}:' || clip_id) AS _place
             FROM _stops"""
         )
@@ -90,16 +94,18 @@ class Walk:
     def reached(self, plan: StagePlan) -> Iterator[None]:
         """Table ``_reached`` for the time being: the clips that got as far as a stage and were measured by it.
 
-        Columns: the stage's own, ``_seconds``, ``_place``, ``_kept`` (to the end), ``_rule`` (of this stage, that
-        dropped it; NULL: passed), ``_stop`` and ``_stop_rule`` (see :meth:`stopped_at`).
+        Columns: what the stage has measured and what its rules look at, ``_id`` (see :data:`CLIP_ID`), ``_seconds``,
+        ``_place``, ``_kept`` (to the end), ``_rule`` (of this stage, that dropped it; NULL: passed), ``_stop`` and
+        ``_stop_rule`` (see :meth:`stopped_at`).
         """
         number = self._names.index(plan.name)
         table = "clips" if plan.stage.key == "source_id" else f'"{plan.name}"'
+        own = dict.fromkeys((*(field.name for field in measured_fields(plan)), *rule_inputs(plan)))
         self.connection.execute(
             f"""CREATE TEMP TABLE _reached AS
-            SELECT measured.*, _seconds, _place, _kept, CASE WHEN stop = {number} THEN drop_rule END AS _rule,
-                   stop AS _stop, drop_rule AS _stop_rule
-            FROM {table} AS measured JOIN _walked USING (clip_id) WHERE stop >= {number}"""
+            SELECT {", ".join(f'measured."{name}"' for name in own)}, _id, _seconds, _place, _kept,
+                   CASE WHEN stop = {number} THEN drop_rule END AS _rule, stop AS _stop, drop_rule AS _stop_rule
+            FROM {table} AS measured JOIN _walked ON {_ID} = _id WHERE stop >= {number}"""
         )
         try:
             yield
@@ -113,7 +119,7 @@ class Walk:
             return Amount()
         found = first_row(
             self.connection.execute(
-                f"""SELECT count(*), sum(_seconds) FROM "{plan.name}" JOIN _walked USING (clip_id)
+                f"""SELECT count(*), sum(_seconds) FROM "{plan.name}" JOIN _walked ON {_ID} = _id
             WHERE status = 'unavailable' AND stop >= {self._names.index(plan.name)}"""
             )
         )

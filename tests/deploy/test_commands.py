@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from curation.cli import main, stage
+from curation.policy import load_policy
 from stages.listing import STAGES
 from tests.deploy.paths import CLUSTER_PAGE, DEPLOY, ROOT
 
@@ -54,7 +55,10 @@ def stage_command(monkeypatch: pytest.MonkeyPatch) -> Any:
     def command(name: str) -> Any:
         caught: list[typer.Typer] = []
         monkeypatch.setattr(stage, "guarded", lambda app, prog: caught.append(app))
-        stage.stage_main(name)
+        if name == "ingest":
+            stage.ingest_main()
+        else:
+            stage.stage_main(name)
         return typer.main.get_command(caught[0])
 
     return command
@@ -75,7 +79,7 @@ def test_every_command_is_accepted(where: str, line: str, stage_command: Any) ->
         parse(typer.main.get_command(main.app), words[1:])
     else:
         name = words[2].removeprefix("stages.")
-        assert name in STAGES
+        assert name in {"ingest", *STAGES}
         parse(stage_command(name), words[3:])
         for fused in (word for option, word in pairwise(words) if option == "--stages"):
             assert set(fused.split(",")) <= STAGES.keys()
@@ -86,8 +90,19 @@ def test_commands_were_found_where_they_are() -> None:
     for name in ("cluster.md", "README.md", "rayjob.yaml", "funnel.sbatch", "Dockerfile"):
         assert found[name], name
     shown = " ".join(found["cluster.md"])
-    for stage_name in ("scene_split", "person_count", "language", "video_quality", "caption"):
+    for stage_name in ("ingest", "scene_split", "person_count", "language", "caption"):
         assert f"stages.{stage_name}" in shown
+
+
+def test_the_jobs_of_the_page_measure_a_whole_policy_in_its_order() -> None:
+    """Whoever types them one after the other must not be left with clips that wait for a stage that nobody named."""
+    measured = []
+    for line in commands_of_files()["cluster.md"]:
+        words = shlex.split(line)
+        if words[0] == "python" and "lite" in words:
+            named = words[words.index("--stages") + 1] if "--stages" in words else words[2].removeprefix("stages.")
+            measured += named.split(",")
+    assert measured == [plan.stage.name for plan in load_policy("lite").stages]
 
 
 def test_a_wrong_option_would_be_seen(stage_command: Any) -> None:

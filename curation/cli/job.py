@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 
 import typer
 
@@ -49,12 +50,25 @@ def execute(
     return summary
 
 
-def end_with_budget(summary: RunSummary, max_failure_rate: float) -> None:
-    """Exit code 3 when too much of the run failed."""
+def end_with_budget(summary: RunSummary, max_failure_rate: float, catalog: str) -> None:
+    """Exit code 3 when too much of the run failed.
+
+    Args:
+        catalog: as the user named it.
+    """
     if summary.failure_rate > max_failure_rate:
         rate = f"{summary.failure_rate:.0%} failed, over the budget of {max_failure_rate:.0%} (--max-failure-rate)"
-        _warn(f'{rate}; all else is committed. Which: `funnel query CAT "select * from failures"`, and table `sources`')
+        _warn(f"{rate}; all else is committed. {_where_failures_are(summary, catalog)}")
         raise typer.Exit(_BUDGET_EXIT)
+
+
+def _where_failures_are(summary: RunSummary, catalog: str) -> str:
+    """Files that cannot be used are rows of ``sources``, all else is in ``failures``."""
+    stages = {failure.partition(":")[0] for phase in summary.phases.values() for failure in phase["failed"]}
+    tables = ["sources where status = 'failed'"] if "ingest" in stages else []
+    tables += ["failures"] if stages - {"ingest"} else []
+    queries = " and ".join(f'`funnel query {shlex.quote(catalog)} "select * from {table}"`' for table in tables)
+    return f"Which: {queries}"
 
 
 def _warn(text: str) -> None:

@@ -25,7 +25,7 @@ def retry(
     workers: options.Workers = 0,
     unit_clips: options.UnitClips = 256,
     max_failure_rate: options.MaxFailureRate = 0.05,
-    ray_address: options.RayAddress = "local",
+    ray_address: options.RayAddress = "",
     drain_seconds: options.DrainSeconds = 30,
 ) -> None:
     """Try what has failed in CATALOG again, whatever the reason and however often it was tried.
@@ -49,7 +49,7 @@ def retry(
         return
     summary = execute(opened, funnel, settings, retry=wanted)
     console.line(f"{before} failures tried again: {before - quarantined(opened, funnel, wanted)} came back")
-    end_with_budget(summary, max_failure_rate)
+    end_with_budget(summary, max_failure_rate, catalog)
 
 
 def _wanted(funnel: FunnelPlan, stages: frozenset[str], codes: frozenset[str]) -> Retry:

@@ -20,11 +20,11 @@ def run(
     catalog: Annotated[str, typer.Option(help="Folder or URL of the catalog; made if it is not there.")],
     policy: Annotated[str, typer.Option(help="YAML file, or a shipped policy: lite, reference, measure_all.")] = "lite",
     profile: Annotated[str | None, typer.Option(help="Models to use (lite, reference); default: the policy's.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Name for the dataset column; default: the pool's name.")] = None,
+    dataset: options.Dataset = None,
     workers: options.Workers = 0,
     unit_clips: options.UnitClips = 256,
     max_failure_rate: options.MaxFailureRate = 0.05,
-    ray_address: options.RayAddress = "local",
+    ray_address: options.RayAddress = "",
     drain_seconds: options.DrainSeconds = 30,
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit 4 unless every stage that decides has passed its gate (funnel accept).")
@@ -53,7 +53,7 @@ def run(
     console.paragraph(
         f"\nWhy a clip was dropped: funnel explain {catalog} CLIP_ID. The kept ones: table `curated` of funnel query."
     )
-    end_with_budget(summary, max_failure_rate)
+    end_with_budget(summary, max_failure_rate, catalog)
     if gate:
         _end_with_gates(opened, funnel)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import logging
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -12,37 +13,72 @@ from catalogs.errors import UserError
 from curation.cli import console, options
 from curation.cli.guard import guarded
 from curation.cli.job import end_with_budget, execute
+from curation.counts import count_funnel
+from curation.last import funnel_of
 from curation.policy import load_policy
 from curation.resolve import FunnelPlan, resolve
-from curation.summary import RunOptions
+from curation.summary import RunOptions, RunSummary
+from stages.ingest import list_pool
+
+_Catalog = Annotated[str, typer.Option(help="Folder or URL of the catalog.")]
 
 
 def stage_main(stage: str) -> None:
     """`python -m stages.<stage>`: run one stage (or several, fused) over a catalog."""
 
     def command(
-        catalog: Annotated[str, typer.Option(help="Folder or URL of the catalog.")],
+        catalog: _Catalog,
         policy: Annotated[str, typer.Option(help="YAML file or shipped policy.")] = "lite",
         profile: Annotated[str | None, typer.Option(help="lite or reference; default: the policy's.")] = None,
         stages: Annotated[str, typer.Option(help="Comma-separated stages to fuse into this job.")] = stage,
         workers: options.Workers = 0,
         unit_clips: options.UnitClips = 256,
         max_failure_rate: options.MaxFailureRate = 0.05,
-        ray_address: Annotated[str, typer.Option(help="Cluster; default: the one of this Ray job, else local.")] = "",
+        ray_address: options.RayAddress = "",
         drain_seconds: options.DrainSeconds = 30,
     ) -> None:
         funnel = resolve(load_policy(policy, profile))  # type: ignore[arg-type]
         only = _named_stages(stages, funnel)
-        settings = RunOptions(
-            workers, unit_clips, max_failure_rate, ray_address or _job_address(), drain_s=drain_seconds
-        )
-        summary = execute(Catalog.open(catalog), funnel, settings, only=only)
-        done = "nothing was owed" if not summary.worked else f"{summary.status} in {summary.seconds:.0f} s"
-        console.line(f"run {summary.run_id}: {done}")
-        end_with_budget(summary, max_failure_rate)
+        settings = RunOptions(workers, unit_clips, max_failure_rate, ray_address, drain_s=drain_seconds)
+        opened = Catalog.open(catalog)
+        summary = execute(opened, funnel, settings, only=only)
+        _say_end(summary)
+        for line in _left_waiting(opened, funnel, only):
+            console.notice(f"funnel: {line}", logging.WARNING)
+        end_with_budget(summary, max_failure_rate, catalog)
 
+    _main(stage, f"Run stage {stage} over a catalog.", command)
+
+
+def ingest_main() -> None:
+    """`python -m stages.ingest`: catalogue a pool, and nothing else."""
+
+    def command(
+        pool: Annotated[str, typer.Argument(help="Folder, file or URL with the raw videos.")],
+        catalog: Annotated[str, typer.Option(help="Folder or URL of the catalog; made if it is not there.")],
+        policy: Annotated[
+            str | None, typer.Option(help="Record the run under this policy; default: that of the last run, or lite.")
+        ] = None,
+        dataset: options.Dataset = None,
+        workers: options.Workers = 0,
+        max_failure_rate: options.MaxFailureRate = 0.05,
+        ray_address: options.RayAddress = "",
+        drain_seconds: options.DrainSeconds = 30,
+    ) -> None:
+        listed = list_pool(pool, dataset)  # a wrong pool is said before a catalog folder is made
+        opened = Catalog.open_or_create(catalog)
+        funnel = funnel_of(opened, policy)
+        settings = RunOptions(workers, 256, max_failure_rate, ray_address, drain_s=drain_seconds)
+        summary = execute(opened, funnel, settings, pool=listed, only=frozenset())
+        _say_end(summary)
+        end_with_budget(summary, max_failure_rate, catalog)
+
+    _main("ingest", "Catalogue the files of a pool.", command)
+
+
+def _main(stage: str, text: str, command: Callable[..., None]) -> None:
     app = typer.Typer(add_completion=False)
-    app.command(help=f"Run stage {stage} over a catalog.")(command)
+    app.command(help=text)(command)
     guarded(app, f"python -m stages.{stage}")
 
 
@@ -55,5 +91,24 @@ def _named_stages(stages: str, funnel: FunnelPlan) -> frozenset[str]:
     return names
 
 
-def _job_address() -> str:
-    return "auto" if os.environ.get("RAY_JOB_ID") or os.environ.get("RAY_ADDRESS") else "local"
+def _say_end(summary: RunSummary) -> None:
+    done = "nothing was owed" if not summary.worked else f"{summary.status} in {summary.seconds:.0f} s"
+    console.line(f"run {summary.run_id}: {done}")
+
+
+def _left_waiting(catalog: Catalog, funnel: FunnelPlan, only: frozenset[str]) -> list[str]:
+    """What the stages of this job have not seen because something comes before it that the job leaves out."""
+    if "scene_split" in only and not catalog.source_parts():
+        return ["the catalog has no sources yet: python -m stages.ingest POOL --catalog … comes first"]
+    if not only - {"scene_split"}:
+        return []
+    counts = count_funnel(catalog, funnel).stages
+    if not counts[0].clips_in:
+        return ["the catalog has no clips yet: python -m stages.scene_split comes first"]
+    last = max(number for number, count in enumerate(counts) if count.stage in only)
+    return [
+        f"{count.pending} clips wait for {count.stage}, which comes first in policy {funnel.policy.name} and is not "
+        f"part of this job: python -m stages.{count.stage}"
+        for count in counts[:last]
+        if count.pending and count.stage not in only
+    ]

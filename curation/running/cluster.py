@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
+from catalogs.errors import UserError
 from curation.resolve import StagePlan
 from curation.summary import RunOptions
 from stages.base import Resources
@@ -16,6 +19,7 @@ from stages.base import Resources
 _OBJECT_STORE_BYTES = 128 << 20  # units and counts are small, and nothing else travels through Ray
 _PROCESS_GB = 0.5  # Python and its libraries: in every stage's declared memory, but once in a process
 _SLACK = 1e-6
+_CONNECT_S = 10.0
 
 #: What a driver outside the cluster knows and workers need: where weights lie, how storage is reached. Inside a
 #: submitted job nothing is added: its ``runtime_env`` says what the workers get.
@@ -24,22 +28,59 @@ _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 def start_ray(options: RunOptions) -> None:
-    """Join the cluster at ``options.ray_address``, or start Ray here for this run; once per process."""
+    """Join the cluster at ``options.ray_address``, or start Ray here for this run; once per process.
+
+    Raises:
+        UserError: no cluster there, or one that does not take this driver.
+    """
     if ray.is_initialized():
         return
     # "local" is said outright: a stale address file of an earlier cluster would make a plain init hang.
     is_local = options.is_local
+    if not is_local:
+        _check_address(options.ray_address)
     logging.getLogger("ray").setLevel(logging.ERROR)  # its start-up notes are not the user's business
-    ray.init(
-        address=options.ray_address,
-        include_dashboard=False if is_local else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-        num_cpus=(options.workers or None) if is_local else None,
-        object_store_memory=_OBJECT_STORE_BYTES if is_local else None,
-        runtime_env=None if is_local or _JOB_CONFIG in os.environ else {"env_vars": _forwarded()},
-    )
+    try:
+        ray.init(
+            address=options.ray_address,
+            include_dashboard=False if is_local else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            num_cpus=(options.workers or None) if is_local else None,
+            object_store_memory=_OBJECT_STORE_BYTES if is_local else None,
+            runtime_env=None if is_local or _JOB_CONFIG in os.environ else {"env_vars": _forwarded()},
+        )
+    except (ConnectionError, RayError, RuntimeError) as error:
+        if is_local or (isinstance(error, RuntimeError) and "ersion mismatch" not in str(error)):
+            raise
+        raise UserError(_refusal(options.ray_address, error)) from error
+
+
+def _check_address(address: str) -> None:
+    """What Ray itself would say in a traceback, or after minutes."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "")
+        if not address:
+            return
+    host, _, port = address.rpartition(":")
+    if "/" in address or not host or not port.isdigit():
+        raise UserError(
+            f"Ray address {address}: a driver joins a cluster at HOST:PORT of its head (6379 by default); "
+            "http://… is where `ray job submit` goes"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"no Ray cluster answers at {address} ({error}); is its head running there?") from error
+
+
+def _refusal(address: str, error: Exception) -> str:
+    said = " ".join(str(error).split())
+    if "Could not find any running Ray" in said:
+        return "no Ray cluster runs on this machine: say --ray-address HOST:PORT of its head, or local"
+    hint = "is the token the head's (RAY_AUTH_MODE=token, ~/.ray/auth_token), and its Ray the same version?"
+    return f"cannot join the Ray cluster at {address}: {said[:300]}; {hint}"
 
 
 def _forwarded() -> dict[str, str]:

@@ -109,7 +109,8 @@ class Phases:
         if not head:
             return False
         start_ray(self._options)
-        places = self._places(fused_resources(self._funnel.measuring, ray.cluster_resources().get("GPU", 0.0)))
+        fused = tuple(plan for plan in self._funnel.measuring if only is None or plan.name in only)
+        places = self._places(fused_resources(fused, ray.cluster_resources().get("GPU", 0.0)))
         total, most = None, _BUNDLE_GROWTH * largest
         if len(head) < _FEW_UNITS:
             total = sum(len(unit) for unit in head)

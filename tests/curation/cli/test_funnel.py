@@ -215,12 +215,32 @@ def test_ctrl_c_leaves_a_catalog_that_the_next_run_completes(world: Path) -> Non
     assert "one_face 1" in done.stdout
 
 
+def stage(name: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"stages.{name}", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
+
+
 def test_one_stage_as_a_program(world: Path) -> None:
-    command = [sys.executable, "-m", "stages.audio_quality", "--catalog", str(world / "cat"), "--policy", "measure_all"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    words = ["--catalog", world / "cat", "--policy", "measure_all"]
+    done = stage("audio_quality", *words)
     assert done.returncode == 0, done.stderr
-    assert "nothing was owed" in done.stdout  # measure_all measures head_body first, and that is not done
-    command[command.index("--policy") :] = ["--policy", "measure_all", "--stages", "head_body,audio_quality"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert "nothing was owed" in done.stdout
+    assert "2 clips wait for head_body, which comes first in policy measure_all" in done.stderr
+    done = stage("audio_quality", *words, "--stages", "head_body,audio_quality")
     assert done.returncode == 0, done.stderr
     assert "done in" in done.stdout
+    assert "2 clips wait for video_quality" in done.stderr  # it lies between the two
+
+
+def test_a_funnel_one_stage_at_a_time(world: Path) -> None:
+    words = ["--catalog", world / "by_stage", "--policy", world / "policy.yaml"]
+    assert "no catalog at" in stage("scene_split", *words).stderr
+    done = stage("ingest", world / "pool", "--catalog", world / "by_stage", "--max-failure-rate", "1")
+    assert done.returncode == 0, done.stderr
+    assert "no clips yet: python -m stages.scene_split comes first" in stage("person_count", *words).stderr
+    for name in ("scene_split", "person_count", "face_count", "language"):
+        done = stage(name, *words)
+        assert (done.returncode, done.stderr.count(" wait for ")) == (0, 0), done.stderr
+    at_once, by_stage = (json.loads(funnel("status", world / cat, "--json").stdout) for cat in ("cat", "by_stage"))
+    assert by_stage["stages"] == at_once["stages"]
+    assert by_stage["failures"] == at_once["failures"]

@@ -1,9 +1,11 @@
 """How many workers nodes hold, what is reserved for one, and what a cluster's workers are told."""
 
+import socket
 from typing import Any
 
 import pytest
 
+from catalogs.errors import UserError
 from curation.running import cluster
 from curation.running.cluster import Places, start_ray
 from curation.summary import RunOptions
@@ -82,7 +84,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_workers_of_a_cluster_know_what_the_driver_knows(asked: dict[str, Any]) -> None:
-    start_ray(RunOptions(ray_address="10.0.0.1:6379"))
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        start_ray(RunOptions(ray_address=f"127.0.0.1:{head.getsockname()[1]}"))
     told = asked["runtime_env"]["env_vars"]
     assert {"FUNNEL_WEIGHTS": "/w", "AWS_PROFILE": "p", "FSSPEC_S3_ENDPOINT_URL": "u"}.items() <= told.items()
     assert "PATH" not in told
@@ -92,3 +95,57 @@ def test_inside_a_job_its_own_runtime_env_speaks(asked: dict[str, Any], monkeypa
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     start_ray(RunOptions(ray_address="auto"))
     assert asked["runtime_env"] is None
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://127.0.0.1:8265", r"HOST:PORT .* `ray job submit`"),
+        ("ray://127.0.0.1:10001", "HOST:PORT"),
+        ("127.0.0.1", "HOST:PORT"),
+        ("weights.invalid:6379", "no Ray cluster answers at weights.invalid:6379"),
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 .*is its head running"),
+    ],
+)
+def test_an_address_where_no_cluster_is(asked: dict[str, Any], address: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        start_ray(RunOptions(ray_address=address))
+    assert not asked
+
+
+def test_auto_means_what_the_environment_names(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    with pytest.raises(UserError, match="Ray address http://head:8265"):
+        start_ray(JOINED)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionError("Could not find any running Ray instance. …"), "no Ray cluster runs on this machine"),
+        (ConnectionError("Failed to connect\nto Ray cluster."), "Failed to connect to Ray cluster.; is the token"),
+        (RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.9"), "Version mismatch"),
+    ],
+)
+def test_a_cluster_that_does_not_take_the_driver(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def refuse(**words: Any) -> None:
+        raise error
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster.ray, "init", refuse)
+    with pytest.raises(UserError, match=said) as refusal:
+        start_ray(JOINED)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_is_wrong_with_ray_itself_is_no_mistake_of_the_users(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**words: Any) -> None:
+        raise RuntimeError("raylet died")
+
+    monkeypatch.setattr(cluster.ray, "init", fail)
+    with pytest.raises(RuntimeError, match="raylet died"):
+        start_ray(JOINED)

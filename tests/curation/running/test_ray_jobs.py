@@ -1,6 +1,7 @@
 """`ray job submit` for real: a head node on loopback with token authentication, stages as jobs, exit codes, resume."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +112,33 @@ def test_what_is_uploaded_is_the_code(head: Head) -> None:
     assert {"catalogs", "stages", "curation", "pyproject.toml"} <= found
     assert not found & {".git", ".venv", ".mypy_cache", "demo", "out", "portrait_funnel.egg-info"}
     assert sum(path.stat().st_size for path in package.rglob("*") if path.is_file()) < 100e6
+
+
+def test_a_pool_is_catalogued_by_a_job_of_its_own_and_run_joins_the_jobs_cluster(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    write_video(tmp_path / "pool" / "a.mp4", shot(75, seed=9))
+    (tmp_path / "policy.yaml").write_text("stages: [scene_split]")
+    catalog = tmp_path / "cat"
+    listed = head.submit("python", "-m", "stages.ingest", str(tmp_path / "pool"), "--catalog", str(catalog))
+    assert listed.returncode == 0, listed.stdout
+    assert Catalog.open(str(catalog)).sources(["status"])["status"].to_pylist() == ["ok"]
+
+    words = [str(tmp_path / "pool"), "--catalog", str(catalog), "--policy", str(tmp_path / "policy.yaml")]
+    done = head.submit("funnel", "run", *words)
+    assert done.returncode == 0, done.stdout  # a second Ray inside of the job would not find the job's code
+
+
+def test_a_driver_with_another_token_is_told_so(head: Head, world: Path, tmp_path: Path) -> None:
+    (address,) = (head.folder / "ray_current_cluster").read_text().split()
+    command = ["-m", "stages.ingest", str(world / "pool"), "--catalog", str(tmp_path / "cat"), "--ray-address", address]
+    done = subprocess.run(
+        [sys.executable, *command],
+        env=head.environment | {"RAY_AUTH_TOKEN": "0" * 64},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"cannot join the Ray cluster at {address}" in done.stderr
+    assert "RAY_AUTH_MODE=token" in done.stderr

@@ -10,8 +10,11 @@ from catalogs.errors import ErrorCode, UserError
 from catalogs.media import MediaLimits
 from curation.counts import count_funnel
 from curation.policy import parse_policy
-from curation.resolve import resolve
+from curation.resolve import StagePlan, resolve
+from curation.running import phases
+from curation.running.cluster import fused_resources
 from curation.verdicts import open_views
+from stages.base import Resources
 from tests.curation.fakes import fake_funnel
 from tests.curation.running.fake_runs import QUICK, add, calls_since, names, run
 
@@ -186,9 +189,16 @@ def test_a_moved_file_keeps_its_measurements(calls: Path, catalog: Catalog, pool
     assert not calls_since(calls, before)
 
 
-def test_only_the_named_stages_run(calls: Path, catalog: Catalog, pool: Path) -> None:
+def test_only_the_named_stages_run(calls: Path, catalog: Catalog, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add(pool, "4.mp4")
     funnel = fake_funnel(first="number < 2")
+    paid_for = []  # a worker's memory and share of a GPU are those of these stages
+
+    def fused(plans: tuple[StagePlan, ...], gpus: float) -> Resources:
+        paid_for.append([plan.name for plan in plans])
+        return fused_resources(plans, gpus)
+
+    monkeypatch.setattr(phases, "fused_resources", fused)
     run(catalog, funnel, pool, only=frozenset({"scene_split"}))
     before = names(calls)
     run(catalog, funnel, only=frozenset({"second"}))  # every clip would need `first` before
@@ -197,6 +207,7 @@ def test_only_the_named_stages_run(calls: Path, catalog: Catalog, pool: Path) ->
     assert calls_since(calls, before) == {"FakeScorer": 4}
     run(catalog, funnel, only=frozenset({"second"}))
     assert calls_since(calls, before) == {"FakeScorer": 4, "SecondScorer": 2}
+    assert paid_for == [["first"], ["second"]]
 
 
 def test_a_catalog_that_cannot_be_written_stops_the_run_with_one_line(

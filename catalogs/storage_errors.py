@@ -23,6 +23,7 @@ _REGION = "the bucket is in another region or behind another endpoint; set AWS_D
 _SIGNATURE = "the secret key does not belong to the access key; check AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
 _EXPIRED = "the session token is not valid any more; renew the credentials"
 _UNREACHABLE = "no connection to the storage; check the network and AWS_ENDPOINT_URL"
+_NO_S3 = "404 without a code"  #: not a code of S3's: what a proxy or a web server says that is asked for a bucket
 _NO_CREDENTIALS = "no usable credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 _BY_CODE = {
@@ -47,6 +48,7 @@ _BY_CODE = {
     "AuthorizationHeaderMalformed": _REGION,
     "IllegalLocationConstraintException": _REGION,
     "301": _REGION,
+    _NO_S3: "the endpoint answers 404 without S3's reason, so it is no S3 storage; check AWS_ENDPOINT_URL",
 }
 _BY_CLASS = {
     "NoCredentialsError": _NO_CREDENTIALS,
@@ -93,7 +95,7 @@ def is_storage_trouble(error: BaseException) -> bool:
 
 def is_missing(error: BaseException) -> bool:
     """Whether an object is simply not there, in a place that itself is there."""
-    return isinstance(error, FileNotFoundError) and "NoSuchBucket" not in map(_code, _chain(error))
+    return isinstance(error, FileNotFoundError) and {"NoSuchBucket", _NO_S3}.isdisjoint(map(_code, _chain(error)))
 
 
 def has_changed(error: BaseException) -> bool:
@@ -121,8 +123,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _code(error: BaseException) -> str:
+    """S3's word for what is wrong; where the answer has none, its HTTP status."""
     response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+    if not isinstance(response, dict):
+        return ""
+    code = response.get("Error", {}).get("Code") or response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+    # Answers to HEAD requests have no body, so no code; any other 404 of S3's says what is missing.
+    is_head = getattr(error, "operation_name", "Head").startswith("Head")
+    return _NO_S3 if str(code) == "404" and not is_head else str(code)
 
 
 def _plain(error: BaseException) -> str:

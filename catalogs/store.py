@@ -7,9 +7,9 @@ import json
 import os
 import posixpath
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeVar
@@ -47,7 +47,7 @@ class Store:
     file is written under a temporary name and renamed.
 
     Storage trouble comes as OSError: :class:`~catalogs.storage_errors.StorageError` with one clear line from remote
-    stores, FileNotFoundError for what is not there.
+    stores, FileNotFoundError for what is not there. A local folder that is to lie below a file is a UserError.
     """
 
     def __init__(self, url: str):
@@ -58,7 +58,17 @@ class Store:
 
     def _translated(self) -> AbstractContextManager[None]:
         """The system's own errors are clear on local disk; those of a store's client are put into words."""
-        return nullcontext() if self.is_local else as_storage_error(self.url)
+        return self._below_no_file() if self.is_local else as_storage_error(self.url)
+
+    @contextmanager
+    def _below_no_file(self) -> Iterator[None]:
+        try:
+            yield
+        except NotADirectoryError as error:
+            above = next((folder for folder in _folders_above(self.root) if os.path.isfile(folder)), None)
+            if above is None:
+                raise  # the store's own folder is a file: whoever opens it knows what it was to be
+            raise UserError(f"{self.url} cannot be a folder: {above} is a file") from error
 
     def path(self, name: str) -> str:
         """The filesystem's own path of a file in this store."""
@@ -205,6 +215,13 @@ def read_together(read: Callable[[str], T], names: Iterable[str]) -> list[T]:
     """What ``read`` makes of each of many small files, in their order; several are read at once."""
     with ThreadPoolExecutor(_READERS) as readers:
         return list(readers.map(read, names))
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    """The nearest first; ``path`` is absolute."""
+    while (folder := posixpath.dirname(path)) != path:
+        yield folder
+        path = folder
 
 
 def _temporary(target: str) -> str:

@@ -6,10 +6,12 @@ revision are known is not read again.
 
 from __future__ import annotations
 
+import os
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from typing import Any
 from urllib.parse import urlsplit
 
 import fsspec
@@ -37,11 +39,16 @@ _CAPTION_CHARACTERS = 10_000
 
 @dataclass(frozen=True)
 class PoolFile:
-    """One file of the pool as the storage lists it: ``path`` is absolute (or a URL)."""
+    """One file of the pool: ``path`` is absolute (or a URL), the rest is what the storage says of it.
+
+    Attributes:
+        is_listed: False where that is what the catalog remembers: the storage is asked when the file is read.
+    """
 
     path: str
     size_bytes: int
     revision: str
+    is_listed: bool = True
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -64,25 +71,85 @@ def list_pool(url: str, dataset: str | None = None) -> Pool:
         dataset: default is the last element of the url.
 
     Raises:
-        UserError: the pool does not exist, cannot be read or reached, or holds no candidate file.
+        UserError: the pool does not exist, cannot be reached or read to its last folder, or holds no candidate file.
     """
     filesystem, root = open_filesystem(url)
     try:
         is_file = first_contact(url, lambda: _is_file(filesystem, root))
         with as_storage_error(url):
-            entries = {root: filesystem.info(root)} if is_file else filesystem.find(root, detail=True)
+            entries = {root: filesystem.info(root)} if is_file else _entries_below(filesystem, root, url)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"pool {url} does not exist") from error
     except (OSError, ValueError) as error:
         raise UserError(f"cannot list pool {describe(error, url)}") from error
     found = [
-        PoolFile(_full_path(filesystem, path, url, root), int(info["size"] or 0), revision_of(info))
+        _pool_file(_full_path(filesystem, path, url, root), info)
         for path, info in entries.items()
         if info["type"] == "file" and _may_be_video(path, root)
     ]
     if not found:
         raise UserError(f"pool {url} holds no video files (of {len(entries)} files in all)")
     return Pool(url, dataset or posixpath.basename(root), tuple(sorted(found, key=lambda file: file.path)))
+
+
+def _entries_below(filesystem: fsspec.AbstractFileSystem, root: str, url: str) -> dict[str, dict[str, Any]]:
+    """What lies in the folders below ``root``, by the filesystem's own paths.
+
+    An object store answers with one listing, whole or not at all. Elsewhere fsspec's ``find`` goes from folder to
+    folder and leaves out in silence what it cannot read (its ``walk`` forgets ``on_error`` below the root), so the
+    folders are listed here. Links are followed: pools are often made of them.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    if is_object_store(filesystem):
+        return filesystem.find(root, detail=True)
+    entries: dict[str, dict[str, Any]] = {}
+    folders, linked = [root], set[str]()
+    while folders:
+        folder = folders.pop()
+        try:
+            listed = filesystem.ls(folder, detail=True)
+        except PermissionError as error:
+            name = _full_path(filesystem, folder, url, root)
+            raise UserError(f"cannot read folder {name} of the pool: permission denied") from error
+        except FileNotFoundError:
+            if folder == root:
+                raise
+            continue  # gone since the folder above was listed
+        for info in listed:
+            path = info["name"].rstrip("/")
+            if is_link := info.get("islink", False):
+                info = _target(filesystem, info)
+            if info["type"] != "directory":
+                entries[path] = info
+            elif path != folder and _may_hold_videos(path) and not (is_link and _is_listed(path, root, linked)):
+                folders.append(path)
+    return entries
+
+
+def _target(filesystem: fsspec.AbstractFileSystem, link: dict[str, Any]) -> dict[str, Any]:
+    """What a symbolic link of a local disk stands for. One that leads nowhere is listed: reading it says so."""
+    try:
+        return filesystem.info(link["name"])
+    except OSError:
+        return link | {"type": "file", "size": 0}
+
+
+def _is_listed(folder: str, root: str, linked: set[str]) -> bool:
+    """Whether a linked folder is listed anyway, or would lead round in circles. Notes it in ``linked`` if not."""
+    target, pool = os.path.realpath(folder), os.path.realpath(root)
+    common = os.path.commonpath([target, pool])
+    if target in linked or common in (target, pool):
+        return True
+    linked.add(target)
+    return False
+
+
+def _may_hold_videos(folder: str) -> bool:
+    """``lost+found`` lies at the root of many a disk and is closed to all but root."""
+    name = posixpath.basename(folder)
+    return not name.startswith(".") and name != "lost+found"
 
 
 def _may_be_video(path: str, root: str) -> bool:
@@ -107,10 +174,26 @@ def _full_path(filesystem: fsspec.AbstractFileSystem, path: str, url: str, root:
     return f"{protocol}://{path}"
 
 
+def _pool_file(path: str, info: Mapping[str, Any]) -> PoolFile:
+    return PoolFile(path, int(info["size"] or 0), revision_of(dict(info)))
+
+
+def _as_it_is_now(path: str) -> PoolFile:
+    """Raises FileNotFoundError, and OSError where the storage refuses."""
+    filesystem, inside = open_filesystem(path)
+    with as_storage_error(path):
+        return _pool_file(path, filesystem.info(inside))
+
+
 def ingest_file(file: PoolFile, dataset: str, limits: MediaLimits, sparse_over_bytes: int = SPARSE_OVER_BYTES) -> dict:
     """One row of catalogs.schema.SOURCES. A file that cannot be used is a row with status ``failed`` and a code."""
     row = _listed(file, dataset)
     try:
+        if not file.is_listed:
+            # Here rather than by the driver: as many ask at once as there are workers, each just before it reads, and a
+            # storage that refuses or hangs is this file's failure like any other.
+            file = _as_it_is_now(file.path)
+            row |= {"size_bytes": file.size_bytes, "revision": file.revision}
         with as_storage_error(file.path), open_ranged(file.path) as handle:
             row["source_id"] = source_id(handle, file.size_bytes, sparse_over_bytes)
         row |= asdict(probe(file.path, file.size_bytes, limits))
@@ -158,3 +241,9 @@ def _caption_beside(path: str) -> str | None:
 def sources_table(rows: Iterable[dict]) -> pa.Table:
     """Rows of :func:`ingest_file` as a table."""
     return pa.Table.from_pylist(list(rows), schema=schema.SOURCES)
+
+
+if __name__ == "__main__":  # python -m stages.ingest: the program, so it may know the runner
+    from curation.cli.stage import ingest_main
+
+    ingest_main()

@@ -5,7 +5,8 @@ quarantine.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -24,20 +25,20 @@ from stages.ingest import Pool, PoolFile
 
 def owed_files(catalog: Catalog, pool: Pool) -> list[PoolFile]:
     """Files of the pool that are not catalogued as they are now, or could not be read for a reason that passes."""
-    known = {_file(row).key for row in _source_rows(catalog) if not _is_transient(row)}
+    known = {_file(row).key for row in _standing_rows(catalog) if not _is_transient(row)}
     return [file for file in pool.files if file.key not in known]
 
 
 def failed_files(catalog: Catalog, retry: Retry) -> dict[str, list[PoolFile]]:
-    """Catalogued files that could not be used and are to be read again, by dataset."""
-    rows = list(_source_rows(catalog))
-    usable = {_file(row).key for row in rows if row["status"] == "ok"}
-    found: dict[str, dict[tuple, PoolFile]] = {}
-    for row in rows:
-        file = _file(row)
-        if row["status"] == "failed" and file.key not in usable and retry.wants("ingest", row["error_code"]):
-            found.setdefault(row["dataset"], {})[file.key] = file
-    return {dataset: list(files.values()) for dataset, files in found.items()}
+    """Catalogued files that could not be used and are to be read again, by dataset.
+
+    They may have been mended since, so what the catalog says of their size and revision is not what they are now.
+    """
+    found: dict[str, list[PoolFile]] = {}
+    for row in _standing_rows(catalog):
+        if row["status"] == "failed" and retry.wants("ingest", row["error_code"]):
+            found.setdefault(row["dataset"], []).append(replace(_file(row), is_listed=False))
+    return found
 
 
 def owed_sources(
@@ -63,25 +64,24 @@ def owed_sources(
     return owed, {one.source_id: failed[one.source_id]["attempt"] for one in owed if one.source_id in failed}
 
 
-def unread(
-    catalog: Catalog, files: Iterable[PoolFile], before: Mapping[tuple, datetime]
-) -> tuple[list[PoolFile], Tally]:
-    """Those of the files that have got no row since ``before`` (:func:`read_times`), and what the others came to."""
+def unread(catalog: Catalog, files: Iterable[PoolFile], before: Mapping[str, datetime]) -> tuple[list[PoolFile], Tally]:
+    """Those of the files that have got no row since ``before`` (:func:`read_times`), and what the others came to.
+
+    By path, as the row of a file that has been mended tells another size and revision than it was asked for with.
+    """
     files = list(files)
-    asked = {file.key for file in files}
-    columns = ["path", "size_bytes", "revision", "ingested_at", "status", "error_code"]
-    rows = catalog.sources(columns).sort_by("ingested_at").to_pylist()
-    last = {key: row for row in rows if (key := _file(row).key) in asked}
-    news = {key: row for key, row in last.items() if row["ingested_at"] != before.get(key)}
+    asked = {file.path for file in files}
+    last = {row["path"]: row for row in _standing_rows(catalog) if row["path"] in asked}
+    news = {path: row for path, row in last.items() if row["ingested_at"] != before.get(path)}
     failed = Counter(f"ingest:{row['error_code']}" for row in news.values() if row["status"] == "failed")
     tally = Tally(len(news), measured=Counter(ingest=len(news) - failed.total()), failed=failed)
-    return [file for file in files if file.key not in news], tally
+    return [file for file in files if file.path not in news], tally
 
 
-def read_times(catalog: Catalog) -> dict[tuple, datetime]:
-    """When each file, as it was then, was last ingested."""
-    rows = catalog.sources(["path", "size_bytes", "revision", "ingested_at"]).sort_by("ingested_at").to_pylist()
-    return {_file(row).key: row["ingested_at"] for row in rows}
+def read_times(catalog: Catalog) -> dict[str, datetime]:
+    """When the file at each path was last ingested."""
+    rows = catalog.sources(["path", "ingested_at"]).sort_by("ingested_at").to_pylist()
+    return {row["path"]: row["ingested_at"] for row in rows}
 
 
 def uncut(
@@ -121,9 +121,11 @@ def _last_failures(catalog: Catalog, plan: StagePlan) -> dict[str, dict[str, Any
     return {row["id"]: row for row in rows.to_pylist()}
 
 
-def _source_rows(catalog: Catalog) -> Iterator[Mapping[str, Any]]:
-    columns = ["path", "size_bytes", "revision", "dataset", "status", "error_code"]
-    return iter(catalog.sources(columns).to_pylist())
+def _standing_rows(catalog: Catalog) -> Collection[Mapping[str, Any]]:
+    """The newest row of each path, as in the view ``sources``: older ones are about files that lay there once."""
+    columns = ["path", "size_bytes", "revision", "dataset", "status", "error_code", "ingested_at"]
+    rows = catalog.sources(columns).sort_by("ingested_at").to_pylist()
+    return {row["path"]: row for row in rows}.values()
 
 
 def _file(row: Mapping[str, Any]) -> PoolFile:

@@ -19,6 +19,7 @@ from catalogs.errors import UserError
 from catalogs.filesystems import first_contact
 from catalogs.storage_errors import StorageError
 from catalogs.store import Store
+from tests.not_s3 import web_server_without_pages
 from tests.s3_server import S3, fresh_clients
 
 TABLE = pa.table({"a": list(range(1000)), "b": ["x" * 100] * 1000})
@@ -128,6 +129,14 @@ def refused(url: str) -> str:
 
 def test_a_missing_bucket(s3: S3) -> None:
     assert "bucket does not exist" in refused("s3://no-such-bucket-here/cat")
+
+
+@pytest.mark.parametrize("page", ["", "<html><body>404 Not Found</body></html>"])
+def test_an_endpoint_that_is_no_s3_storage(s3: S3, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    with web_server_without_pages(page) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        fresh_clients()
+        assert "no S3 storage; check AWS_ENDPOINT_URL" in refused(f"{s3.url}/cat")
 
 
 def test_no_bucket_in_the_url(s3: S3) -> None:

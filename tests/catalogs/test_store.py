@@ -1,6 +1,7 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from catalogs.store import Store
 
@@ -121,3 +123,20 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot write"):
         Store(str(tmp_path / "file" / "cat")).check_writable()
+
+
+@pytest.mark.parametrize("name", ["file/cat", "file/deep/er/cat"])
+@pytest.mark.parametrize("opening", [Catalog.open, Catalog.open_or_create])
+def test_a_folder_below_a_file_is_said(tmp_path: Path, name: str, opening: Callable[[str], Catalog]) -> None:
+    (tmp_path / "file").write_text("x")
+    url = str(tmp_path / name)
+    with pytest.raises(UserError) as refused:
+        opening(url)
+    assert str(refused.value) == f"{url} cannot be a folder: {tmp_path / 'file'} is a file"
+
+
+@pytest.mark.parametrize("opening", [Catalog.open, Catalog.open_or_create])
+def test_a_file_in_place_of_a_catalog_is_said(tmp_path: Path, opening: Callable[[str], Catalog]) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="file is a file, not a catalog folder"):
+        opening(str(tmp_path / "file"))

@@ -1,12 +1,18 @@
+import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from catalogs.errors import UserError
+from catalogs.filesystems import open_filesystem
 from catalogs.media import MediaLimits
-from stages.ingest import ingest_file, list_pool, sources_table
+from stages.ingest import PoolFile, ingest_file, list_pool, sources_table
+from tests.not_s3 import web_server_without_pages
 from tests.s3_server import S3, fresh_clients
 from tests.written_media import grey_ramp, write_video
 
@@ -70,6 +76,108 @@ def test_a_file_that_went_away_between_listing_and_reading(tmp_path: Path) -> No
     path.unlink()
     row = ingest_file(listed, "d", MediaLimits())
     assert (row["status"], row["error_code"]) == ("failed", "not_found")
+
+
+def remembered(file: PoolFile) -> PoolFile:
+    """As the catalog has it."""
+    return replace(file, is_listed=False)
+
+
+@pytest.mark.parametrize("where", ["local", "s3"])
+def test_a_catalogued_file_is_read_as_it_is_now(tmp_path: Path, where: str, request: pytest.FixtureRequest) -> None:
+    url = str(tmp_path / "pool") if where == "local" else f"{request.getfixturevalue('s3').url}/pool"
+    filesystem, root = open_filesystem(url)
+    filesystem.makedirs(root, exist_ok=True)
+    good = write_video(tmp_path / "good.mp4", grey_ramp(40)).read_bytes()
+    filesystem.pipe_file(f"{root}/a.mp4", good[:1000])
+    (broken,) = list_pool(url).files
+    assert ingest_file(broken, "d", MediaLimits())["status"] == "failed"
+    filesystem.pipe_file(f"{root}/a.mp4", good)
+    row = ingest_file(remembered(broken), "d", MediaLimits())
+    assert (row["status"], row["error_detail"]) == ("ok", None)
+    (listed,) = list_pool(url).files
+    assert (row["path"], row["size_bytes"], row["revision"]) == listed.key != broken.key
+    filesystem.rm_file(f"{root}/a.mp4")
+    gone = ingest_file(remembered(broken), "d", MediaLimits())
+    assert (gone["status"], gone["error_code"], gone["size_bytes"]) == ("failed", "not_found", 1000)
+
+
+@pytest.mark.parametrize("locked", ["", "deep/er"])
+def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: str) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for name in ("a.mp4", "deep/er/b.mp4"):
+        (tmp_path / name).write_text("x")
+    refuse(monkeypatch, tmp_path / locked)  # permission bits would not stop root
+    with pytest.raises(UserError) as refused:
+        list_pool(str(tmp_path))
+    assert str(refused.value) == f"cannot read folder {tmp_path / locked} of the pool: permission denied"
+
+
+def test_a_folder_that_nothing_is_taken_from_may_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.mp4").write_text("x")
+    for name in (".snapshots", "lost+found"):
+        (tmp_path / name).mkdir()
+    refuse(monkeypatch, tmp_path / ".snapshots", tmp_path / "lost+found")
+    assert [file.path for file in list_pool(str(tmp_path)).files] == [str(tmp_path / "a.mp4")]
+
+
+def test_a_folder_that_goes_away_while_the_pool_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.mp4").write_text("x")
+    (tmp_path / "deep").mkdir()
+    refuse(monkeypatch, tmp_path / "deep", error=FileNotFoundError)
+    assert [file.path for file in list_pool(str(tmp_path)).files] == [str(tmp_path / "a.mp4")]
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *folders: Path, error: type[OSError] = PermissionError) -> None:
+    """The system will not list these folders."""
+    scandir = os.scandir
+
+    def listed(path: Any = ".") -> Iterator[os.DirEntry]:
+        if str(path) in map(str, folders):
+            raise error(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    """As in a pool that is a view of a store of files."""
+    pool, store = tmp_path / "pool", tmp_path / "store"
+    (store / "more").mkdir(parents=True)
+    pool.mkdir()
+    write_video(store / "a.mp4", grey_ramp(3))
+    (store / "more" / "b.mp4").write_bytes((store / "a.mp4").read_bytes())
+    (pool / "file.mp4").symlink_to(store / "a.mp4")
+    (pool / "folder").symlink_to(store / "more")
+    (pool / "again").symlink_to(store / "more")
+    (store / "more" / "round").symlink_to(store / "more")
+    (pool / "up").symlink_to(tmp_path)
+    (pool / "self").symlink_to(pool)
+    (pool / "nowhere.mp4").symlink_to(tmp_path / "gone.mp4")
+    listed = list_pool(str(pool))
+    names = [Path(file.path).relative_to(pool).as_posix() for file in listed.files]
+    assert names in (["again/b.mp4", "file.mp4", "nowhere.mp4"], ["file.mp4", "folder/b.mp4", "nowhere.mp4"])
+    rows = {Path(file.path).stem: ingest_file(file, "test", MediaLimits()) for file in listed.files}
+    assert (rows["file"]["status"], rows["nowhere"]["error_code"]) == ("ok", "not_found")
+    assert rows["file"]["source_id"] == rows["b"]["source_id"]
+    assert rows["file"]["size_bytes"] == (store / "a.mp4").stat().st_size
+    assert rows["file"]["revision"] == list_pool(str(pool / "file.mp4")).files[0].revision
+
+
+def test_folders_of_a_pool_on_another_filesystem_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("hosted", HostedFileSystem, clobber=True)
+    HostedFileSystem.store.clear()
+    HostedFileSystem().pipe("/pool/x/a.mp4", b"x")
+    ls = HostedFileSystem.ls
+
+    def listed(self: HostedFileSystem, path: str, *args: Any, **kwargs: Any) -> Any:
+        if path == "/pool/x":
+            raise PermissionError(13, "Permission denied")
+        return ls(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(HostedFileSystem, "ls", listed)
+    with pytest.raises(UserError, match=r"cannot read folder hosted://me@host/pool/x of the pool"):
+        list_pool("hosted://me@host/pool")
 
 
 def test_a_pool_on_another_filesystem(tmp_path: Path) -> None:
@@ -138,6 +246,15 @@ def test_a_pool_in_a_bucket_that_does_not_exist(s3: S3) -> None:
         list_pool("s3://no-such-bucket-here/pool")
     with pytest.raises(UserError, match=r"pool .* does not exist"):
         list_pool(f"{s3.url}/pool")
+
+
+@pytest.mark.parametrize("page", ["", "<html><body>404 Not Found</body></html>"])
+def test_a_pool_at_an_endpoint_that_is_no_s3_storage(s3: S3, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    with web_server_without_pages(page) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        fresh_clients()
+        with pytest.raises(UserError, match=f"{s3.url}/pool: .*no S3 storage; check AWS_ENDPOINT_URL"):
+            list_pool(f"{s3.url}/pool")
 
 
 def test_a_storage_that_fails_while_a_file_is_read(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

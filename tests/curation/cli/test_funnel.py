@@ -241,6 +241,7 @@ def test_a_funnel_one_stage_at_a_time(world: Path) -> None:
     for name in ("scene_split", "person_count", "face_count", "language"):
         done = stage(name, *words)
         assert (done.returncode, done.stderr.count(" wait for ")) == (0, 0), done.stderr
-    at_once, by_stage = (json.loads(funnel("status", world / cat, "--json").stdout) for cat in ("cat", "by_stage"))
+    shown = [funnel("status", world / cat, "--json", *words[2:]).stdout for cat in ("cat", "by_stage")]
+    at_once, by_stage = map(json.loads, shown)
     assert by_stage["stages"] == at_once["stages"]
     assert by_stage["failures"] == at_once["failures"]

@@ -1,5 +1,6 @@
 """What the first two phases owe, over catalogs that a test writes itself."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import ClipError, ErrorCode
 from curation.plan import Retry
-from curation.running.owed import owed_sources, quarantined, read_times, uncut, unread
+from curation.running.owed import failed_files, owed_files, owed_sources, quarantined, read_times, uncut, unread
 from curation.running.tally import Tally
 from curation.running.worker import failure_row
-from stages.ingest import PoolFile, sources_table, unusable_file
+from stages.ingest import Pool, PoolFile, sources_table, unusable_file
 from tests.catalogs.small_catalog import WHEN, clip_row
 from tests.curation.fakes import fake_funnel
 
@@ -82,6 +83,41 @@ def test_what_a_dead_worker_has_read_is_not_left(catalog: Catalog) -> None:
     left, settled = unread(catalog, files, before)
     assert left == files[2:]
     assert (settled.clips, settled.measured, settled.failed) == (2, {"ingest": 1}, {"ingest:timeout": 1})
+
+
+def read(catalog: Catalog, file: PoolFile, code: ErrorCode | None, minutes: int) -> None:
+    row = unusable_file(file, "set", ClipError(code or ErrorCode.CORRUPT, "made to fail"))
+    row["ingested_at"] = WHEN + timedelta(minutes=minutes)
+    if code is None:
+        row |= {"status": "ok", "error_code": None, "error_detail": None, "source_id": f"{file.path}:{file.revision}"}
+    catalog.add_sources(sources_table([row]))
+
+
+def test_a_file_is_what_its_newest_row_says(catalog: Catalog) -> None:
+    broken, mended = PoolFile("/x.mp4", 5, "r1"), PoolFile("/x.mp4", 8, "r2")
+    read(catalog, broken, ErrorCode.NOT_MEDIA, 1)
+    assert failed_files(catalog, Retry()) == {"set": [replace(broken, is_listed=False)]}
+    assert failed_files(catalog, Retry(codes=frozenset({"corrupt"}))) == {}
+    assert owed_files(catalog, Pool("/", "set", (mended,))) == [mended]
+    assert quarantined(catalog, FUNNEL, Retry()) == 1
+    read(catalog, mended, None, 2)
+    assert failed_files(catalog, Retry()) == {}
+    assert owed_files(catalog, Pool("/", "set", (mended,))) == []
+    assert quarantined(catalog, FUNNEL, Retry()) == 0
+    read(catalog, PoolFile("/x.mp4", 9, "r3"), ErrorCode.CORRUPT, 3)
+    assert quarantined(catalog, FUNNEL, Retry()) == 1
+    assert owed_files(catalog, Pool("/", "set", (mended,))) == [mended], "put back as it was"
+
+
+def test_a_file_that_was_mended_is_not_left_when_its_worker_dies(catalog: Catalog) -> None:
+    broken = PoolFile("/x.mp4", 5, "r1")
+    read(catalog, broken, ErrorCode.NOT_MEDIA, 1)
+    before = read_times(catalog)
+    ((asked,),) = failed_files(catalog, Retry()).values()
+    assert unread(catalog, [asked], before) == ([asked], Tally())
+    read(catalog, PoolFile("/x.mp4", 8, "r2"), None, 2)
+    left, settled = unread(catalog, [asked], before)
+    assert (left, settled.measured, settled.failed) == ([], {"ingest": 1}, {})
 
 
 def test_a_file_that_was_replaced_is_not_cut_as_what_it_was(catalog: Catalog) -> None:

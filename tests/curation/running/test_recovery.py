@@ -121,6 +121,28 @@ def test_a_file_that_could_not_be_used_is_read_again(
     assert kept(catalog, fake_funnel()) == 2
 
 
+@pytest.mark.parametrize("first", ["retry", "run"])
+def test_a_file_that_was_overwritten_with_a_good_one_comes_back(
+    calls: Path, catalog: Catalog, pool: Path, retry_command: None, capsys: pytest.CaptureFixture[str], first: str
+) -> None:
+    add(pool, "2.mp4")
+    good = (pool / "2.mp4").read_bytes()
+    for name in ("2.mp4", "gone.mp4"):
+        (pool / name).write_bytes(good[: len(good) // 2])
+    run(catalog, fake_funnel(), pool)
+    assert sum(count for _, _, count in failed(catalog, fake_funnel())) == 2
+    (pool / "2.mp4").write_bytes(good)
+    (pool / "gone.mp4").unlink()
+    if first == "run":
+        run(catalog, fake_funnel(), pool)
+    assert funnel_retry(catalog.store.url, "--stage", "ingest", "--max-failure-rate", "1") == 0
+    said = "2 failures tried again: 1 came back" if first == "retry" else "1 failures tried again: 0 came back"
+    assert said in capsys.readouterr().out
+    assert failed(catalog, fake_funnel()) == [("ingest", "not_found", 1)]
+    assert kept(catalog, fake_funnel()) == 2
+    assert not run(catalog, fake_funnel(), pool).worked, "as listed and as read it is the same file"
+
+
 def test_a_stage_or_code_that_does_not_exist_is_exit_2(
     catalog: Catalog, retry_command: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,20 +29,37 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Garbage:
-    """One file that may go; ``why`` for people. ``upload`` is set where it has never become a file."""
+    """One file that nobody sees; ``why`` for people. ``upload`` is set where it has never become a file."""
 
     name: str
     size_bytes: int
     why: str
+    since: datetime  #: when it went out of sight, UTC
     upload: Upload | None = None
 
 
-def find_garbage(catalog: Catalog, older_than: timedelta) -> list[Garbage]:
-    """Files that nobody sees and that went out of sight longer than ``older_than`` ago.
+@dataclass(frozen=True)
+class Found:
+    """What may go, and what has been replaced but not for long enough yet."""
 
-    Running drivers and queries read what they have listed: give them longer than the longest of them takes.
+    garbage: list[Garbage]
+    waiting: list[Garbage]
+
+
+def search(catalog: Catalog, older_than: timedelta) -> Found:
+    """Files that nobody sees; those that went out of sight longer than ``older_than`` ago may go.
+
+    Running drivers and queries read what they have listed: give them longer than the longest of them takes. What may
+    still be in somebody's hands (half-written, of a compaction that goes on) does not wait: it is not garbage yet.
     """
-    return list(_Search(catalog, datetime.now(timezone.utc) - older_than).all())
+    before = datetime.now(timezone.utc) - older_than
+    found = list(_Search(catalog, before).all())
+    return Found([one for one in found if one.since <= before], [one for one in found if one.since > before])
+
+
+def find_garbage(catalog: Catalog, older_than: timedelta) -> list[Garbage]:
+    """What may go, see :func:`search`."""
+    return search(catalog, older_than).garbage
 
 
 def remove_garbage(catalog: Catalog, garbage: list[Garbage]) -> None:
@@ -79,32 +96,26 @@ class _Search:
 
     def _replaced_by(self, manifest: Manifest, layout: Layout) -> Iterator[Garbage]:
         here = [name for name in manifest.replaced() if name in self._present]
-        if here and self._is_old(manifest.name):
-            for name in here:
-                yield self._garbage(name, f"replaced by {manifest.file}")
+        yield from self._since(manifest.name, here, f"replaced by {manifest.file}")
         rivals = any(manifest.bases & void.bases for void in layout.void)
         is_empty = not here and manifest.file not in self._present and not rivals
-        if is_empty and self._is_old(manifest.name):  # a new one speaks of files that were not there to be listed
-            yield self._garbage(manifest.name, "all that it speaks of has gone")
+        if is_empty:
+            yield from self._old(manifest.name, "all that it speaks of has gone")  # a new one's were not there to list
 
     def _void(self, manifest: Manifest, layout: Layout) -> Iterator[Garbage]:
         """Its file goes. It has joined shards, and parts may have been committed for all of them under the name of one:
         it must say so until a compaction has made them one file."""
-        if not self._is_old(manifest.name):
-            return
-        if manifest.file in self._present:
-            yield self._garbage(manifest.file, "another compaction was faster")
+        here = [manifest.file] if manifest.file in self._present else []
         if any(manifest.all_stems <= set(other.stems) for other in layout.valid):
-            yield self._garbage(manifest.name, "another compaction was faster")
+            here.append(manifest.name)
+        yield from self._since(manifest.name, here, "another compaction was faster")
 
     def _merged(self, folder: str) -> Iterator[Garbage]:
         for merged in self._catalog.merged_parts(folder):
             here = [name for name in merged.replaces if name in self._present]
-            if here and self._is_old(merged.manifest):
-                for name in here:
-                    yield self._garbage(name, f"replaced by {merged.file}")
-            if not here and merged.file not in self._present and self._is_old(merged.manifest):
-                yield self._garbage(merged.manifest, "all that it speaks of has gone")
+            yield from self._since(merged.manifest, here, f"replaced by {merged.file}")
+            if not here and merged.file not in self._present:
+                yield from self._old(merged.manifest, "all that it speaks of has gone")
 
     def _uploads(self) -> Iterator[Garbage]:
         try:
@@ -113,24 +124,28 @@ class _Search:
             log.warning("%s; they are left alone", error)
             return
         for upload in uploads:
-            yield Garbage(upload.name, upload.size_bytes, "an upload that was never completed", upload)
+            yield Garbage(upload.name, upload.size_bytes, "an upload that was never completed", upload.begun, upload)
 
     def _old(self, name: str, why: str) -> Iterator[Garbage]:
-        if self._is_old(name):
-            yield self._garbage(name, why)
+        """The file, if it is old: a young one may still be in use."""
+        yield from (one for one in self._since(name, [name], why) if one.since <= self._before)
 
-    def _is_old(self, name: str) -> bool:
+    def _since(self, manifest: str, names: list[str], why: str) -> Iterator[Garbage]:
+        """Files that nobody has seen since ``manifest`` was written."""
+        if not names:
+            return
         try:
-            return self._store.info(name).modified <= self._before
+            since = self._store.info(manifest).modified
         except FileNotFoundError:  # somebody else removed it
-            return False
+            return
+        for name in names:
+            yield Garbage(name, self._size(name), why, since)
 
-    def _garbage(self, name: str, why: str) -> Garbage:
+    def _size(self, name: str) -> int:
         try:
-            size = self._store.info(name).size_bytes
+            return self._store.info(name).size_bytes
         except FileNotFoundError:
-            size = 0
-        return Garbage(name, size, why)
+            return 0
 
 
 def _list(store: Store) -> tuple[set[str], set[str]]:

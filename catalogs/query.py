@@ -25,6 +25,8 @@ from catalogs.remote_parts import RemoteParts
 from catalogs.storage_errors import StorageError
 from catalogs.store import Store
 
+#: Schema of what the views are made of. It is not on the search path: `show tables` lists what is meant for users.
+PRIVATE = "private"
 _MEMORY_SHARE, _MEMORY_CAP = 0.4, 4 << 30  # of the machine's; what does not fit goes to the temporary folder
 
 
@@ -34,7 +36,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     It takes at most 4 GiB (less on a small machine), then spills to the system's temporary folder.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return duckdb.connect(
+    connection = duckdb.connect(
         config={
             "enable_external_access": "false",
             "autoload_known_extensions": "false",
@@ -42,6 +44,19 @@ def connect() -> duckdb.DuckDBPyConnection:
             "temp_directory": str(Path(tempfile.gettempdir()) / f"funnel-duckdb-{uuid.uuid4().hex}"),
         }
     )
+    connection.execute(f"CREATE SCHEMA {PRIVATE}")
+    return connection
+
+
+def add_private(connection: duckdb.DuckDBPyConnection, name: str, rows: ds.Dataset | pa.Table) -> str:
+    """Make Arrow rows readable as ``private.<name>``, in place of what had that name; returns that.
+
+    ``connection.register`` would put them where everybody sees them. Nothing is read before a query asks for it.
+    """
+    with connection.cursor() as own:  # the search path of a connection is its own
+        own.execute(f"USE {PRIVATE}")
+        own.from_arrow(rows).create_view(name, replace=True)
+    return f"{PRIVATE}.{name}"
 
 
 def parts_dataset(store: Store, names: Iterable[str], wanted: pa.Schema) -> ds.Dataset | pa.Table:
@@ -59,9 +74,9 @@ def parts_dataset(store: Store, names: Iterable[str], wanted: pa.Schema) -> ds.D
 
 def register_sources(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     """View ``sources``: the newest row of each path."""
-    connection.register("_sources", parts_dataset(catalog.store, catalog.source_parts(), schema.SOURCES))
+    rows = add_private(connection, "sources", parts_dataset(catalog.store, catalog.source_parts(), schema.SOURCES))
     connection.execute(
-        "CREATE OR REPLACE VIEW sources AS SELECT DISTINCT ON (path) * FROM _sources ORDER BY path, ingested_at DESC"
+        f"CREATE OR REPLACE VIEW sources AS SELECT DISTINCT ON (path) * FROM {rows} ORDER BY path, ingested_at DESC"
     )
 
 
@@ -80,7 +95,7 @@ def storage_error_of(error: duckdb.Error) -> StorageError | None:
 
 
 def run_query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    """Run one SELECT of the user's.
+    """Run one SELECT of the user's, or what DuckDB takes for one: ``SHOW TABLES``, ``DESCRIBE clips``.
 
     Raises:
         UserError: with DuckDB's own first lines.
@@ -94,5 +109,17 @@ def run_query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     except duckdb.Error as error:
         if trouble := storage_error_of(error):
             raise trouble from error
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"query failed: {' '.join(lines[:2])}") from error
+        raise UserError(f"query failed: {_words(connection, error)}") from error
+
+
+def _words(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
+    """DuckDB's own first lines, without a name that it suggests from among those that are not for users."""
+    first, *rest = [line for line in str(error).splitlines() if line.strip()]
+    second = rest[0] if rest else ""
+    if first.startswith("Catalog Error: Table with name"):
+        tables = [name for (name,) in connection.execute("SHOW TABLES").fetchall()]
+        if second not in [f'Did you mean "{name}"?' for name in tables]:
+            second = f"Tables: {', '.join(tables)}"
+    elif re.match(rf'Did you mean "({PRIVATE}\.|_)', second):
+        second = ""
+    return f"{first} {second}".rstrip()

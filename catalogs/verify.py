@@ -35,22 +35,29 @@ class Verification:
     """What was counted and what was found.
 
     Attributes:
+        unusable: sources whose newest row says that the file cannot be used.
+        cut, uncut: fingerprint of ``scene_split`` -> sources with clips, sources that failed.
         measured, failed: ``stage@fingerprint`` -> clips with such an outcome.
         duplicates: the same -> rows that are there more than once with the same numbers: normal, until compaction.
     """
 
     sources: int = 0
+    unusable: int = 0
     clips: int = 0
     files: int = 0
+    cut: Counter[str] = field(default_factory=Counter)
+    uncut: Counter[str] = field(default_factory=Counter)
     measured: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        counts = {"measured": self.measured, "failed": self.failed, "duplicates": self.duplicates}
+        counts = {"cut": self.cut, "uncut": self.uncut}
+        counts |= {"measured": self.measured, "failed": self.failed, "duplicates": self.duplicates}
         return {
             "sources": self.sources,
+            "unusable": self.unusable,
             "clips": self.clips,
             "files": self.files,
             **{name: dict(count) for name, count in counts.items()},
@@ -82,6 +89,8 @@ class _Verifier:
         ]
         sources = pa.concat_tables([schema.SOURCES.empty_table().select(kept), *parts], promote_options="permissive")
         self._found.sources = pc.count_distinct(sources["path"]).as_py()
+        newest = sources.sort_by("ingested_at").group_by("path", use_threads=False).aggregate([("status", "last")])
+        self._found.unusable = pc.sum(pc.equal(newest["status_last"], "failed")).as_py() or 0
         known = splits(self._store)
         for split in known:
             self._verify_split(split, sources["source_id"])
@@ -97,8 +106,10 @@ class _Verifier:
         layout = Layout.read(self._store, split)
         for stem, names in layout.unknown_stems().items():
             self._problem("orphan", names[0], f"{len(names)} parts belong to no clips part: {stem} is not there")
+        failed: set[str] = set()
         for name in self._catalog.live_parts(f"failures/scene_split/fp={split}"):
-            self._read_part(name, "failures", schema.FAILURES)
+            for rows in self._read_part(name, "failures", schema.FAILURES):
+                failed.update(rows["id"].to_pylist())
         seen = []
         for number, shard in enumerate(layout.shards):
             clips = self._clips(shard)
@@ -106,7 +117,10 @@ class _Verifier:
             seen.append(pa.table({"source_id": sources, "shard": pa.repeat(number, len(sources))}))
             for key in sorted(layout.parts.keys() | _wide_keys(clips)):
                 self._verify_stage(layout, shard, key, clips)
-        self._verify_sources(layout, pa.concat_tables(seen), known_sources)
+        everything = pa.concat_tables(seen)
+        cut = pc.unique(everything["source_id"])
+        self._found.cut[split], self._found.uncut[split] = len(cut), len(failed.difference(cut.to_pylist()))
+        self._verify_sources(layout, everything, known_sources)
 
     def _clips(self, shard: ShardFiles) -> pa.Table:
         """The shard's rows, each clip once."""
@@ -174,8 +188,11 @@ class _Verifier:
                     size = handle.seek(0, 2)
                     handle.seek(0)
                     found = source_id(handle, size)
+            except FileNotFoundError:  # says the path, which is said already
+                self._problem("source_missing", path, "there is no such file")
+                continue
             except OSError as error:
-                self._problem("source_missing", path, str(error))
+                self._problem("source_missing", path, str(error).removeprefix(f"{path}: "))
                 continue
             if found != expected:
                 self._problem("source_changed", path, f"its bytes are {found}, catalogued as {expected}")

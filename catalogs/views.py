@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from catalogs import schema
 from catalogs.layout import Layout, ShardFiles, StageKey
-from catalogs.query import parts_dataset
+from catalogs.query import add_private, parts_dataset
 from catalogs.store import Store
 from catalogs.wide import FAILURE_COLUMNS
 
 
 class TableViews:
-    """SQL for the tables of some shards. The parts that the SQL reads are registered with the connection."""
+    """SQL for the tables of some shards. The parts that the SQL reads become private to the connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, store: Store, layout: Layout):
         self._connection, self._store, self._layout = connection, store, layout
@@ -31,7 +31,9 @@ class TableViews:
         columns = _listed(schema.CLIPS.names)
         plain = [name for shard in shards if len(shard.files) == 1 for name in shard.files]
         shared = [name for shard in shards if len(shard.files) > 1 for name in shard.files]
-        parts = [f"SELECT {columns} FROM {self._parts(plain, schema.CLIPS)}"]
+        parts = []
+        if plain or not shared:
+            parts.append(f"SELECT {columns} FROM {self._parts(plain, schema.CLIPS)}")
         if shared:
             parts.append(f"SELECT DISTINCT ON (clip_id) {columns} FROM {self._parts(shared, schema.CLIPS)}")
         return _union(parts)
@@ -42,8 +44,11 @@ class TableViews:
         by_shard = [(shard, self._layout.measured(shard, key)) for shard in shards]
         single = [names[0] for shard, names in by_shard if len(names) == 1 and not shard.wide]
         several = [name for shard, names in by_shard if len(names) > 1 or shard.wide for name in names]
-        parts = [f"SELECT {columns} FROM {self._parts(single, table)}"]
-        if wide := [name for shard in shards for name in shard.wide]:
+        wide = [name for shard in shards for name in shard.wide]
+        parts = []
+        if single or not (wide or several):
+            parts.append(f"SELECT {columns} FROM {self._parts(single, table)}")
+        if wide:
             names = [f'"{key.column(name)}" AS "{name}"' for name in table.names if name != "clip_id"]
             rows = self._wide(wide, {key: table})
             parts.append(f'SELECT clip_id, {", ".join(names)} FROM {rows} WHERE "{status}" IS NOT NULL')
@@ -62,8 +67,11 @@ class TableViews:
         """Failures of a stage that stand, with the columns of failures: the last attempt on each clip not measured."""
         columns = _listed(schema.FAILURES.names)
         loose = [name for shard in shards for name in self._layout.failed(shard, key)]
-        failures = [f"SELECT {columns} FROM {self._parts(loose, schema.FAILURES)}"]
-        if wide := [name for shard in shards for name in shard.wide]:
+        wide = [name for shard in shards for name in shard.wide]
+        failures = []
+        if loose or not wide:
+            failures.append(f"SELECT {columns} FROM {self._parts(loose, schema.FAILURES)}")
+        if wide:
             failures.append(self._failed_wide(wide, key))
         sql = f"SELECT {columns} FROM ({_union(failures)}) {_LAST_ATTEMPT}" if loose else _union(failures)
         contested = [shard for shard in shards if self._is_contested(shard, key)]
@@ -117,9 +125,8 @@ class TableViews:
         return self._parts(files, _wide_schema(tables))
 
     def _parts(self, names: Sequence[str], table: pa.Schema) -> str:
-        view = f"_parts{next(self._numbers)}"
-        self._connection.register(view, parts_dataset(self._store, names, table))
-        return view
+        rows = parts_dataset(self._store, names, table)
+        return add_private(self._connection, f"parts{next(self._numbers)}", rows)
 
 
 _LAST_ATTEMPT = "QUALIFY row_number() OVER (PARTITION BY stage, id ORDER BY attempt DESC, failed_at DESC) = 1"

@@ -15,7 +15,7 @@ import duckdb
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.layout import Layout
-from catalogs.query import connect, first_row, parts_dataset, register_sources
+from catalogs.query import add_private, connect, first_row, parts_dataset, register_sources
 from catalogs.views import TableViews, last_attempts
 from curation.decide import define_rules
 from curation.resolve import FunnelPlan
@@ -140,8 +140,8 @@ def _failed_sources(
 ) -> list[tuple[str, str, int]]:
     """Files that could not be read, sources that could not be cut."""
     parts = catalog.live_parts(f"failures/scene_split/fp={funnel.split.digest}")
-    connection.register("_split_failures", parts_dataset(catalog.store, parts, schema.FAILURES))
+    uncut = add_private(connection, "uncut", parts_dataset(catalog.store, parts, schema.FAILURES))
     return connection.execute(
-        f"SELECT stage, error_code, count(*) FROM ({last_attempts('_split_failures')}) GROUP BY ALL "
+        f"SELECT stage, error_code, count(*) FROM ({last_attempts(uncut)}) GROUP BY ALL "
         "UNION ALL SELECT 'ingest', error_code, count(*) FROM sources WHERE status = 'failed' GROUP BY ALL"
     ).fetchall()

@@ -12,7 +12,8 @@ from catalogs.errors import UserError
 from stages.listing import STAGES
 
 PHASES = ("ingest", "scene_split", "measure")
-LOST_AFTER_S = 300.0  #: a living driver writes its summary twice a minute
+#: A living driver writes its summary twice a minute while workers work; it is silent while it lists a pool or plans.
+LOST_AFTER_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class RunRecord:
         status: running, done, interrupted or failed; ``lost?`` is a run that says it is running and has not been heard
             of for LOST_AFTER_S: its driver was killed, or its machine's clock is wrong.
         seconds: wall time, up to when it was last heard of.
+        silent_seconds: how long ago that was, of a run that says it is running; None of one that has ended.
     """
 
     run_id: str
@@ -88,6 +90,7 @@ class RunRecord:
     tool_version: str
     phases: tuple[PhaseRecord, ...]
     stages: tuple[StageRecord, ...]
+    silent_seconds: float | None = None
 
     @property
     def measure(self) -> PhaseRecord | None:
@@ -119,24 +122,29 @@ def run_named(catalog: Catalog, run_id: str) -> RunRecord:
 
 def parse_run(summary: Mapping[str, Any], now: datetime) -> RunRecord:
     """A stored summary (curation.summary.RunSummary, of this release or an older one)."""
+    silent_s = _silent_s(summary, now)
     phases = sorted(summary["phases"].items(), key=lambda item: PHASES.index(item[0]))  # JSON has them by name
     return RunRecord(
         run_id=summary["run_id"],
         started=summary["started"],
         seconds=summary["seconds"],
-        status="lost?" if _is_lost(summary, now) else summary["status"],
+        status="lost?" if silent_s is not None and silent_s > LOST_AFTER_S else summary["status"],
         policy=summary["policy"],
         profile=summary["profile"],
         pool=summary["pool"],
         tool_version=summary["tool_version"],
         phases=tuple(_phase(name, figures) for name, figures in phases),
         stages=tuple(stage for name, figures in phases for stage in _stages(name, figures)),
+        silent_seconds=silent_s,
     )
 
 
-def _is_lost(summary: Mapping[str, Any], now: datetime) -> bool:
+def _silent_s(summary: Mapping[str, Any], now: datetime) -> float | None:
+    """How long nothing has been heard of a run that says it is running. Not negative: clocks of machines differ."""
+    if summary["status"] != "running":
+        return None
     heard = datetime.fromisoformat(summary["started"]) + timedelta(seconds=summary["seconds"])
-    return summary["status"] == "running" and (now - heard).total_seconds() > LOST_AFTER_S
+    return max(0.0, (now - heard).total_seconds())
 
 
 def _phase(name: str, figures: Mapping[str, Any]) -> PhaseRecord:

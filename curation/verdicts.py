@@ -10,13 +10,16 @@ import duckdb
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.layout import Layout, StageKey
-from catalogs.query import connect, parts_dataset, register_sources
+from catalogs.query import PRIVATE, add_private, connect, parts_dataset, register_sources
 from catalogs.views import TableViews, last_attempts
 from curation import verdict_sql
 from curation.decide import define_rules
 from curation.resolve import FunnelPlan
 from curation.verdict_sql import column, key_of
 from stages.listing import STAGES
+
+#: Views beside those for users: the clips with all that was measured, and where each clip stopped.
+WIDE, STOPS = f"{PRIVATE}.wide", f"{PRIVATE}.stops"
 
 
 def open_views(catalog: Catalog, funnel: FunnelPlan, layout: Layout | None = None) -> duckdb.DuckDBPyConnection:
@@ -43,15 +46,15 @@ def open_views(catalog: Catalog, funnel: FunnelPlan, layout: Layout | None = Non
         connection.execute(f'CREATE VIEW "{key.stage}" AS {views.measured(layout.shards, key, table)}')
     for name in stages.keys() - {key.stage for key in tables}:
         empty = schema.measurement_schema(stages[name].columns).empty_table()
-        connection.register(name, empty)
+        connection.from_arrow(empty).create_view(name)
     keys = [key_of(plan) for plan in funnel.measuring]
     split_failures = catalog.live_parts(f"failures/scene_split/fp={funnel.split.digest}")
-    connection.register("_split_failures", parts_dataset(catalog.store, split_failures, schema.FAILURES))
-    failures = [last_attempts("_split_failures"), *(views.failed(layout.shards, key) for key in keys)]
+    uncut = add_private(connection, "uncut", parts_dataset(catalog.store, split_failures, schema.FAILURES))
+    failures = [last_attempts(uncut), *(views.failed(layout.shards, key) for key in keys)]
     connection.execute(f"CREATE VIEW failures AS {' UNION ALL '.join(f'({sql})' for sql in failures)}")
-    connection.execute(f"CREATE VIEW _wide AS {views.wide(layout.shards, {key: tables[key] for key in keys})}")
+    connection.execute(f"CREATE VIEW {WIDE} AS {views.wide(layout.shards, {key: tables[key] for key in keys})}")
     define_rules(connection, [plan for plan in funnel.stages if plan.is_available])
-    connection.execute(f"CREATE VIEW _stops AS {_stops_sql(funnel)}")
+    connection.execute(f"CREATE VIEW {STOPS} AS {_stops_sql(funnel)}")
     connection.execute(f"CREATE VIEW verdicts AS {_VERDICTS}")
     connection.execute(f"CREATE VIEW curated AS {_curated_sql(funnel)}")
     return connection
@@ -67,7 +70,7 @@ def _stops_sql(funnel: FunnelPlan) -> str:
     rules = ", ".join(map(verdict_sql.rule, funnel.stages))
     values = ", ".join(map(verdict_sql.value, funnel.stages))
     return f"""
-        WITH walked AS (SELECT *, {verdict_sql.stop(funnel.stages)} AS stop FROM _wide)
+        WITH walked AS (SELECT *, {verdict_sql.stop(funnel.stages)} AS stop FROM {WIDE})
         SELECT clip_id, duration_s, stop, {[plan.name for plan in funnel.stages]}[stop] AS stage,
                [{rules}][stop] AS rule, [{values}][stop] AS value
         FROM walked
@@ -75,13 +78,13 @@ def _stops_sql(funnel: FunnelPlan) -> str:
 
 
 #: One row per clip: clip_id, verdict (keep | drop | pending), drop_stage, drop_rule, drop_value, pending_stage.
-_VERDICTS = """
+_VERDICTS = f"""
     SELECT clip_id,
            CASE WHEN stop IS NULL THEN 'keep' WHEN rule IS NULL THEN 'pending' ELSE 'drop' END AS verdict,
            CASE WHEN rule IS NOT NULL THEN stage END AS drop_stage,
            rule AS drop_rule, CASE WHEN rule IS NOT NULL THEN value END AS drop_value,
            CASE WHEN rule IS NULL THEN stage END AS pending_stage
-    FROM _stops
+    FROM {STOPS}
 """
 
 
@@ -91,4 +94,4 @@ def _curated_sql(funnel: FunnelPlan) -> str:
     for plan in funnel.measuring:
         select += [f'"{column(plan, name)}" AS "{name}"' for name in plan.stage.columns.names]
         select.append(f'"{column(plan, "status")}" AS "{plan.name}_status"')
-    return f"SELECT {', '.join(select)} FROM _wide WHERE {verdict_sql.stop(funnel.stages)} IS NULL"
+    return f"SELECT {', '.join(select)} FROM {WIDE} WHERE {verdict_sql.stop(funnel.stages)} IS NULL"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curation.cli import console, options
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from catalogs.gc import Garbage
 
 
 def gc(
@@ -24,12 +30,26 @@ def gc(
     from catalogs.catalog import Catalog
 
     opened = Catalog.open(catalog)
-    found = garbage.find_garbage(opened, timedelta(hours=older_than))
-    size = f"{len(found)} files, {sum(one.size_bytes for one in found) / 1e6:.1f} MB"
+    wait = timedelta(hours=older_than)
+    found = garbage.search(opened, wait)
     if dry_run:
-        for one in found:
+        for one in found.garbage:
             console.line(f"{one.name}  {one.size_bytes} bytes  {one.why}")
-        console.line(f"{size} would be removed")
-        return
-    garbage.remove_garbage(opened, found)
-    console.line(f"{size} removed")
+        console.line(f"{_size(found.garbage)} would be removed")
+    else:
+        garbage.remove_garbage(opened, found.garbage)
+        console.line(f"{_size(found.garbage)} removed")
+    if found.waiting:
+        console.line(_said_of(found.waiting, wait))
+
+
+def _size(files: Sequence[Garbage]) -> str:
+    return f"{len(files)} files, {sum(one.size_bytes for one in files) / 1e6:.1f} MB"
+
+
+def _said_of(waiting: Sequence[Garbage], wait: timedelta) -> str:
+    """How many files are too young, and when the first and the last of them may go."""
+    hours = f"{wait.total_seconds() / 3600:g} hours"
+    first, last = (f"{edge(one.since for one in waiting) + wait:%Y-%m-%d %H:%M:%S}" for edge in (min, max))
+    when = f"at {first} UTC" if first == last else f"from {first} to {last} UTC"
+    return f"{_size(waiting)} out of use for less than {hours} (--older-than): they can go {when}"

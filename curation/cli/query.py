@@ -28,7 +28,10 @@ def query(
     policy: options.Policy = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows shown by --format table.")] = 50,
 ) -> None:
-    """Ask the catalog anything: `funnel query CAT "select drop_rule, count(*) from verdicts group by 1"`."""
+    """Ask the catalog anything: `funnel query CAT "select drop_rule, count(*) from verdicts group by 1"`.
+
+    `funnel query CAT "show tables"` lists the tables, `"describe clips"` the columns of one.
+    """
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet as pq
@@ -47,9 +50,8 @@ def query(
         console.as_json(answer.to_pylist())
     else:
         if form is Format.parquet and sys.stdout.isatty():
-            raise UserError(
-                "parquet is binary: send it to a file, e.g. `funnel query … --format parquet > answer.parquet`"
-            )
+            command = f"funnel query {catalog} … --format parquet > answer.parquet"
+            raise UserError(f"parquet is binary: send it to a file, e.g. `{command}`")
         sink = pa.BufferOutputStream()
         if form is Format.csv:
             pyarrow.csv.write_csv(answer, sink)

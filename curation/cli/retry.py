@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,8 +48,11 @@ def retry(
     if not before:
         console.line("nothing to retry: no such failures")
         return
+    whatever = replace(wanted, codes=frozenset())  # one that now fails for another reason has not come back
+    standing = quarantined(opened, funnel, whatever) if wanted.codes else before
     summary = execute(opened, funnel, settings, retry=wanted)
-    console.line(f"{before} failures tried again: {before - quarantined(opened, funnel, wanted)} came back")
+    back = max(0, standing - quarantined(opened, funnel, whatever))
+    console.line(f"{before} failures tried again: {back} came back")
     end_with_budget(summary, max_failure_rate, catalog)
 
 

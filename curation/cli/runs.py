@@ -56,13 +56,25 @@ def _list(records: list[RunRecord]) -> None:
         rate = _number(measure.items_per_second if measure else None)
         started = record.started[:19].replace("T", " ")
         wall = _duration(record.seconds)
-        rows.append((record.run_id, started, wall, record.status, record.policy, *work, str(record.failed), rate))
+        rows.append((record.run_id, started, wall, _status(record), record.policy, *work, str(record.failed), rate))
     console.table(columns, rows)
+
+
+def _status(record: RunRecord) -> str:
+    """The status; of a run that has not ended, also how old its last sign of life is."""
+    silent_s = record.silent_seconds
+    if silent_s is None:
+        return record.status
+    if silent_s < 120:
+        ago = f"{silent_s:.0f} s"
+    else:
+        ago = f"{silent_s / 60:.0f} min" if silent_s < 7200 else f"{silent_s / 3600:.0f} h"
+    return f"{record.status} (seen {ago} ago)"
 
 
 def _show(record: RunRecord) -> None:
     console.line(
-        f"run {record.run_id}: {record.status}, {_duration(record.seconds)} from {record.started}; "
+        f"run {record.run_id}: {_status(record)}, {_duration(record.seconds)} from {record.started}; "
         f"policy {record.policy} ({record.profile}), funnel {record.tool_version}"
         + (f", pool {record.pool}" if record.pool else "")
     )

@@ -31,11 +31,21 @@ def verify(
 
 def _show(found: Verification) -> None:
     console.line(f"{found.sources} sources, {found.clips} clips, {found.files} files read\n")
-    if stages := sorted(found.measured.keys() | found.failed.keys()):
-        columns = [console.Column(name, name=True) for name in ("stage", "fingerprint")]
-        columns += [console.Column(name, align="right") for name in ("measured", "failed", "twice")]
-        counts = (found.measured, found.failed, found.duplicates)
-        console.table(columns, [[*stage.split("@"), *(str(count[stage]) for count in counts)] for stage in stages])
+    columns = [console.Column(name, name=True) for name in ("stage", "fingerprint", "of")]
+    columns += [console.Column(name, align="right") for name in ("measured", "failed", "twice")]
+    console.table(columns, _rows(found))
     for problem in found.problems:
         console.line(f"{problem.kind}: {problem.where}: {problem.detail}")
     console.line("nothing wrong" if not found.problems else f"{len(found.problems)} problems")
+
+
+def _rows(found: Verification) -> list[list[str]]:
+    """Stage by stage what became of files, sources and clips. Rows there twice are only looked for among clips."""
+    rows = [["ingest", "", "files", str(found.sources - found.unusable), str(found.unusable), ""]]
+    rows += [
+        ["scene_split", split, "sources", str(cut), str(found.uncut[split]), ""]
+        for split, cut in sorted(found.cut.items())
+    ]
+    counts = (found.measured, found.failed, found.duplicates)
+    stages = sorted(found.measured.keys() | found.failed.keys())
+    return rows + [[*stage.split("@"), "clips", *(str(count[stage]) for count in counts)] for stage in stages]

@@ -17,6 +17,7 @@ from curation.decide import rule_inputs
 from curation.report.amounts import Amount, total
 from curation.report.histograms import measured_fields
 from curation.resolve import FunnelPlan, StagePlan
+from curation.verdicts import STOPS
 
 _KEPT = 255  #: ``stop`` of a clip that nothing stopped
 _ID = "substr(clip_id, 2)::UUID"  # the 32 hex digits of a clip id in 16 bytes: ten million are joined in memory
@@ -56,7 +57,7 @@ class Walk:
             f"""CREATE TEMP TABLE _walked AS
             SELECT {_ID} AS _id, duration_s AS _seconds, rule AS drop_rule, stop IS NULL AS _kept,
                    coalesce(stop - 1, {_KEPT})::UTINYINT AS stop, md5_number_lower('{seed}:' || clip_id) AS _place
-            FROM _stops"""
+            FROM {STOPS}"""
         )
 
     def lines(self) -> list[FunnelLine]:

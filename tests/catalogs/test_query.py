@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from catalogs.query import connect, parts_dataset, run_query, storage_error_of
+from catalogs.errors import UserError
+from catalogs.query import add_private, connect, parts_dataset, run_query, storage_error_of
 from catalogs.storage_errors import StorageError
 from catalogs.store import Store
 from tests.s3_server import S3, fresh_clients
@@ -93,3 +94,40 @@ def test_other_errors_of_the_database_are_not_the_storage_s() -> None:
     with pytest.raises(duckdb.Error) as failed:
         connect().execute("SELECT nothing")
     assert storage_error_of(failed.value) is None
+
+
+def with_private_parts() -> duckdb.DuckDBPyConnection:
+    connection = connect()
+    rows = add_private(connection, "parts0", TABLE)
+    connection.execute(f"CREATE VIEW clips AS SELECT * FROM {rows}")
+    return connection
+
+
+def test_what_views_are_made_of_is_not_listed_and_comes_after_them_where_all_is() -> None:
+    connection = with_private_parts()
+    assert run_query(connection, "SHOW TABLES")["name"].to_pylist() == ["clips"]
+    assert run_query(connection, "DESCRIBE clips")["column_name"].to_pylist() == ["a", "b"]
+    assert run_query(connection, "SHOW ALL TABLES")["name"].to_pylist() == ["clips", "parts0"]
+
+
+def test_private_rows_may_be_replaced() -> None:
+    connection = with_private_parts()
+    assert add_private(connection, "parts0", TABLE.slice(0, 7)) == "private.parts0"
+    assert run_query(connection, "SELECT count(*) AS n FROM clips")["n"].to_pylist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("sql", "end"),
+    [
+        ("SELECT * FROM clip", 'Did you mean "clips"?'),
+        ("SELECT * FROM part0", "Tables: clips"),
+        ("SELECT * FROM parts0", "Tables: clips"),
+        ("SELECT rule_sync(1)", "Scalar Function with name rule_sync does not exist!"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_names_for_users(sql: str, end: str) -> None:
+    connection = with_private_parts()
+    connection.execute("CREATE MACRO _rule_sync(x) AS x")
+    with pytest.raises(UserError) as failed:
+        run_query(connection, sql)
+    assert str(failed.value).endswith(end)

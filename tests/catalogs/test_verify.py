@@ -1,3 +1,4 @@
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,6 +54,20 @@ def test_numbers_that_are_not_numbers_agree(catalog: Catalog) -> None:
     measure(catalog, first_shard(catalog), dict.fromkeys(clips, float("nan")), stage="second")
     measure(catalog, first_shard(catalog), {clips[0]: float("nan")}, stage="second")
     assert kinds(catalog) == []
+
+
+def test_files_and_sources_that_fail_are_counted(catalog: Catalog) -> None:
+    rows = [
+        {"source_id": f"x{number}", "path": path, "status": status, "ingested_at": WHEN + timedelta(hours=number)}
+        for number, (path, status) in enumerate([("/x.mp4", "ok"), ("/x.mp4", "failed"), ("/y.mp4", "ok")])
+    ]
+    catalog.add_sources(pa.Table.from_pylist(rows, schema.SOURCES))
+    row = {"stage": "scene_split", "fingerprint": SPLIT, "error_code": "corrupt", "attempt": 1, "failed_at": WHEN}
+    failures = pa.Table.from_pylist([row | {"id": "x2"}, row | {"id": "s0"}], schema.FAILURES)
+    catalog.add_failures("scene_split", SPLIT, "part-x", failures)
+    found = verify(catalog)
+    assert (found.sources, found.unusable, found.cut, found.uncut) == (5, 1, {SPLIT: 3}, {SPLIT: 1})
+    assert found.as_json()["uncut"] == {SPLIT: 1}
 
 
 def test_failures_count_where_nothing_was_measured(catalog: Catalog) -> None:

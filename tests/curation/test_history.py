@@ -87,6 +87,7 @@ def test_what_an_older_release_did_not_record_is_unknown_and_not_zero() -> None:
 def test_a_run_that_has_not_been_heard_of_is_perhaps_lost(status: str, silent_s: float, shown: str) -> None:
     record = parse_run(summary(status=status, seconds=5000.0), at(5000 + silent_s))
     assert record.status == shown
+    assert record.silent_seconds == (silent_s if status == "running" else None)
 
 
 def test_newest_first_and_named_by_a_beginning(tmp_path: Path) -> None:

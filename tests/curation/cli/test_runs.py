@@ -1,6 +1,7 @@
 """`funnel runs` as a person reads it."""
 
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,27 @@ def test_one_run_by_phase_and_stage(catalog: str, capsys: pytest.CaptureFixture[
     assert lines[0].startswith("run 20260101T120000.2: interrupted, 0:00:25 from 2026-01-01T12:00:00+00:00")
     assert lines[3].split() == ["measure", "10", "2.00", "1", "0:00:20", "0.5", "360.0", "5.0", "900"]
     assert lines[6].split() == ["face_count", "9", "4", "44%", "20.0", "10.0", "corrupt", "1"]
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "shown"),
+    [(40, "running (seen 40 s ago)"), (250, "running (seen 4 min ago)"), (10_800, "lost? (seen 3 h ago)")],
+)
+def test_a_run_that_goes_on_is_shown_with_its_last_sign_of_life(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, silent_s: int, shown: str
+) -> None:
+    now = datetime(2026, 1, 1, 12, tzinfo=timezone.utc) + timedelta(seconds=25 + silent_s)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return now
+
+    monkeypatch.setattr("curation.history.datetime", Clock)
+    opened = Catalog.open_or_create(str(tmp_path / "cat"))
+    opened.write_run("r1", summary("r1", status="running"))
+    assert f"  {shown}  lite" in said(capsys, opened.store.url)[1]
+    assert said(capsys, opened.store.url, "r1")[0].startswith(f"run r1: {shown}, 0:00:25 from ")
 
 
 def test_json_has_the_same_figures(catalog: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,6 +121,18 @@ def test_a_file_that_could_not_be_used_is_read_again(
     assert kept(catalog, fake_funnel()) == 2
 
 
+def test_a_failure_that_is_now_another_one_has_not_come_back(
+    calls: Path, catalog: Catalog, pool: Path, retry_command: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(pool, "2.mp4")
+    (pool / "2.mp4").write_bytes(b"x" * 1000)
+    run(catalog, fake_funnel(), pool)
+    (pool / "2.mp4").unlink()
+    assert funnel_retry(catalog.store.url, "--code", "not_media", "--max-failure-rate", "1") == 0
+    assert "1 failures tried again: 0 came back" in capsys.readouterr().out
+    assert failed(catalog, fake_funnel()) == [("ingest", "not_found", 1)]
+
+
 @pytest.mark.parametrize("first", ["retry", "run"])
 def test_a_file_that_was_overwritten_with_a_good_one_comes_back(
     calls: Path, catalog: Catalog, pool: Path, retry_command: None, capsys: pytest.CaptureFixture[str], first: str

@@ -27,13 +27,13 @@ from catalogs.store import Store
 
 #: Schema of what the views are made of. It is not on the search path: `show tables` lists what is meant for users.
 PRIVATE = "private"
-_MEMORY_SHARE, _MEMORY_CAP = 0.4, 4 << 30  # of the machine's; what does not fit goes to the temporary folder
+_MEMORY_SHARE, _MEMORY_CAP = 0.4, 2 << 30  # of the machine's; what does not fit goes to the temporary folder
 
 
 def connect() -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB that cannot open files, load extensions or be reconfigured.
 
-    It takes at most 4 GiB (less on a small machine), then spills to the system's temporary folder.
+    It takes at most 2 GiB (less on a small machine), then spills to the system's temporary folder.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     connection = duckdb.connect(

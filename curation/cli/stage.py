@@ -17,6 +17,7 @@ from curation.counts import count_funnel
 from curation.last import funnel_of
 from curation.policy import load_policy
 from curation.resolve import FunnelPlan, resolve
+from curation.running.owed import owed_sources
 from curation.summary import RunOptions, RunSummary
 from stages.ingest import list_pool
 
@@ -98,17 +99,18 @@ def _say_end(summary: RunSummary) -> None:
 
 def _left_waiting(catalog: Catalog, funnel: FunnelPlan, only: frozenset[str]) -> list[str]:
     """What the stages of this job have not seen because something comes before it that the job leaves out."""
-    if "scene_split" in only and not catalog.source_parts():
+    if not catalog.source_parts():
         return ["the catalog has no sources yet: python -m stages.ingest POOL --catalog … comes first"]
-    if not only - {"scene_split"}:
-        return []
-    counts = count_funnel(catalog, funnel).stages
-    if not counts[0].clips_in:
-        return ["the catalog has no clips yet: python -m stages.scene_split comes first"]
-    last = max(number for number, count in enumerate(counts) if count.stage in only)
+    waiting = []
+    if funnel.split.name not in only:
+        waiting.append((len(owed_sources(catalog, funnel.split)[0]), "sources", funnel.split.name))
+    if only - {funnel.split.name}:
+        counts = count_funnel(catalog, funnel).stages
+        last = max(number for number, count in enumerate(counts) if count.stage in only)
+        waiting += [(count.pending, "clips", count.stage) for count in counts[:last] if count.stage not in only]
     return [
-        f"{count.pending} clips wait for {count.stage}, which comes first in policy {funnel.policy.name} and is not "
-        f"part of this job: python -m stages.{count.stage}"
-        for count in counts[:last]
-        if count.pending and count.stage not in only
+        f"{number} {what} wait for {stage}, which comes first in policy {funnel.policy.name} and is not part of this "
+        f"job: python -m stages.{stage}"
+        for number, what, stage in waiting
+        if number
     ]

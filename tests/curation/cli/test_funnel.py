@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from catalogs.catalog import Catalog
 from curation.demo.compose import render
 from curation.demo.spec import Line, Shot, SourceSpec
 
@@ -232,12 +233,18 @@ def test_one_stage_as_a_program(world: Path) -> None:
     assert "2 clips wait for video_quality" in done.stderr  # it lies between the two
 
 
+def test_a_stage_of_a_catalog_without_a_pool(tmp_path: Path) -> None:
+    Catalog.open_or_create(str(tmp_path / "new"))
+    done = stage("scene_split", "--catalog", tmp_path / "new")
+    assert (done.returncode, "stages.ingest POOL" in done.stderr) == (0, True), done.stderr
+
+
 def test_a_funnel_one_stage_at_a_time(world: Path) -> None:
     words = ["--catalog", world / "by_stage", "--policy", world / "policy.yaml"]
     assert "no catalog at" in stage("scene_split", *words).stderr
     done = stage("ingest", world / "pool", "--catalog", world / "by_stage", "--max-failure-rate", "1")
     assert done.returncode == 0, done.stderr
-    assert "no clips yet: python -m stages.scene_split comes first" in stage("person_count", *words).stderr
+    assert "2 sources wait for scene_split" in stage("person_count", *words).stderr
     for name in ("scene_split", "person_count", "face_count", "language"):
         done = stage(name, *words)
         assert (done.returncode, done.stderr.count(" wait for ")) == (0, 0), done.stderr

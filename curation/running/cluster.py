@@ -52,7 +52,8 @@ def start_ray(options: RunOptions) -> None:
             runtime_env=None if is_local or _JOB_CONFIG in os.environ else {"env_vars": _forwarded()},
         )
     except (ConnectionError, RayError, RuntimeError) as error:
-        if is_local or (isinstance(error, RuntimeError) and "ersion mismatch" not in str(error)):
+        is_bug = isinstance(error, RuntimeError) and "version mismatch" not in str(error).lower()
+        if is_local or is_bug:
             raise
         raise UserError(_refusal(options.ray_address, error)) from error
 

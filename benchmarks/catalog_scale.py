@@ -26,13 +26,13 @@ from catalogs.compact import compact
 from catalogs.query import run_query
 from catalogs.verify import verify
 from curation.annotation.lots import Draw, draw_lot
-from curation.counts import count_funnel
-from curation.plan import owed_units
-from curation.policy import Rule
+from curation.deciding.bound import BoundStage, Funnel
+from curation.deciding.counts import count_funnel
+from curation.deciding.policy import Rule
+from curation.deciding.verdicts import open_views
 from curation.report.data import collect
-from curation.resolve import FunnelPlan, StagePlan
-from curation.running.owed import owed_sources
-from curation.verdicts import open_views
+from curation.running.owed_clips import owed_units
+from curation.running.owed_sources import owed_sources
 
 QUERIES = {
     "query: kept clips by language": """
@@ -46,7 +46,7 @@ QUERIES = {
 }
 
 
-Step = Callable[[Catalog, FunnelPlan], object]
+Step = Callable[[Catalog, Funnel], object]
 
 
 def main() -> None:
@@ -107,44 +107,44 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _compact(catalog: Catalog, _: FunnelPlan) -> object:
+def _compact(catalog: Catalog, _: Funnel) -> object:
     return compact(catalog)
 
 
-def _sources(catalog: Catalog, funnel: FunnelPlan) -> object:
+def _sources(catalog: Catalog, funnel: Funnel) -> object:
     """What scene_split owes: here every source is cut."""
     return len(owed_sources(catalog, funnel.split)[0])
 
 
-def _plan(catalog: Catalog, funnel: FunnelPlan) -> object:
+def _plan(catalog: Catalog, funnel: Funnel) -> object:
     return sum(len(unit) for unit in owed_units(catalog, funnel, 256))
 
 
-def _plan_looser(catalog: Catalog, funnel: FunnelPlan) -> object:
+def _plan_looser(catalog: Catalog, funnel: Funnel) -> object:
     """A looser rule of the first stage: the clips that it kept out are owed what comes next."""
     looser = (
         _with_rule(plan, "person_count_max <= 2") if plan.name == "person_count" else plan for plan in funnel.stages
     )
-    return _plan(catalog, FunnelPlan(funnel.policy, tuple(looser)))
+    return _plan(catalog, Funnel(funnel.policy, tuple(looser)))
 
 
-def _status(catalog: Catalog, funnel: FunnelPlan) -> object:
+def _status(catalog: Catalog, funnel: Funnel) -> object:
     counts = count_funnel(catalog, funnel)
     return counts.stages[-1].kept, len(counts.failures)
 
 
-def _sample(catalog: Catalog, funnel: FunnelPlan) -> object:
+def _sample(catalog: Catalog, funnel: Funnel) -> object:
     """A lot of 300, stratified by source and score band, of what the whole funnel keeps."""
     return draw_lot(catalog, funnel, Draw(funnel.stages[-1].name, n=300)).population
 
 
-def _report(catalog: Catalog, funnel: FunnelPlan) -> object:
+def _report(catalog: Catalog, funnel: Funnel) -> object:
     """Everything that the report shows but pictures: there is no media."""
     found = collect(catalog, funnel, clips_per_sheet=0)
     return found.clips.clips, found.kept.clips
 
 
-def _verify(catalog: Catalog, _: FunnelPlan) -> object:
+def _verify(catalog: Catalog, _: Funnel) -> object:
     found = verify(catalog)
     return found.clips, len(found.problems)
 
@@ -169,7 +169,7 @@ STEPS: dict[str, Step] = {
 } | {name: _query(sql) for name, sql in QUERIES.items()}
 
 
-def _with_rule(plan: StagePlan, expression: str) -> StagePlan:
+def _with_rule(plan: BoundStage, expression: str) -> BoundStage:
     (rule,) = plan.policy.rules
     return replace(plan, policy=replace(plan.policy, rules=(Rule(rule.name, expression, rule.columns),)))
 

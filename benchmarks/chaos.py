@@ -33,14 +33,14 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-from benchmarks.dummy import DummyConfig, Silent, dummy_funnel, write_catalog
+from benchmarks.dummy import DummyConfig, dummy_funnel, write_catalog
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
-from curation.resolve import FunnelPlan
-from curation.run import run_funnel
-from curation.running.host import Host
-from curation.summary import RunOptions
-from curation.verdicts import open_views
+from curation.deciding.bound import Funnel
+from curation.deciding.verdicts import open_views
+from curation.running.options import RunOptions
+from curation.running.run import run_funnel
+from runner.host import Host
 
 UNIT_CLIPS = 32
 ROUNDS_PER_CLIP = 40  # of hashing: a few milliseconds
@@ -68,7 +68,7 @@ def main() -> None:
         _prove(catalog, given.rounds, given.clips, chaos.faults)
 
 
-def _funnel(number: int) -> FunnelPlan:
+def _funnel(number: int) -> Funnel:
     config = DummyConfig(rounds=ROUNDS_PER_CLIP, salt=number, fail_every=FAIL_EVERY)
     return dummy_funnel(config, stages=2)
 
@@ -77,7 +77,7 @@ def _drive(catalog: str, address: str, number: str) -> int:
     """What a round starts and kills: one run of the funnel, as the command line would do it."""
     options = RunOptions(workers=2, unit_clips=UNIT_CLIPS, ray_address=address)
     try:
-        run_funnel(Catalog.open(catalog), _funnel(int(number)), options, Silent())
+        run_funnel(Catalog.open(catalog), _funnel(int(number)), options)
     except UserError as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 2

@@ -17,9 +17,8 @@ from catalogs.catalog import Catalog
 from catalogs.errors import ClipError, ErrorCode
 from catalogs.ids import clip_id
 from catalogs.media import ClipMedia, MediaConfig
-from curation.policy import Policy, Rule, StagePolicy
-from curation.resolve import FunnelPlan, resolve
-from curation.running.tally import Tally
+from curation.deciding.bound import Funnel, resolve
+from curation.deciding.policy import Policy, Rule, StagePolicy
 from stages.base import Backend, Measurement, Stage, StageConfig
 
 SOURCE_CLIPS = 64  #: clips of a source, one second each
@@ -69,15 +68,7 @@ class NoSplitter:
         raise AssertionError("every source has its clips")
 
 
-class Silent:
-    """Progress that nobody looks at."""
-
-    def begin(self, phase: str, total: int | None) -> None: ...
-    def advance(self, phase: str, items: int, tally: Tally) -> None: ...
-    def end(self, phase: str) -> None: ...
-
-
-def dummy_funnel(config: DummyConfig | None = None, stages: int = 1, rules: tuple[Rule, ...] = ()) -> FunnelPlan:
+def dummy_funnel(config: DummyConfig | None = None, stages: int = 1, rules: tuple[Rule, ...] = ()) -> Funnel:
     """scene_split and ``stages`` dummies named ``dummy0`` onwards, each with these rules."""
     names = ["scene_split", *(f"dummy{i}" for i in range(stages))]
     policies = (StagePolicy(_stage(name), rules, config or DummyConfig()) for name in names[1:])

@@ -26,13 +26,13 @@ from speakers import labelled
 from sync import SHIFTS, Bench
 
 from catalogs.catalog import Catalog
-from curation.cli.progress import PlainProgress
+from curation.deciding.bound import resolve
+from curation.deciding.policy import load_policy
+from curation.deciding.verdicts import open_views
 from curation.demo.pool import sync_pair
-from curation.policy import load_policy
-from curation.resolve import resolve
-from curation.run import run_funnel
-from curation.summary import RunOptions
-from curation.verdicts import open_views
+from curation.running.options import RunOptions
+from curation.running.run import run_funnel
+from funnel.progress import PlainProgress
 from stages.ingest import Pool, list_pool
 from stages.speakers import SpeakersConfig, SpeakersScorer
 from stages.sync import load_method

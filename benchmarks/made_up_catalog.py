@@ -18,9 +18,9 @@ import yaml
 
 from catalogs import schema
 from catalogs.catalog import Catalog
-from curation.decide import Decider
-from curation.policy import load_policy, parse_policy
-from curation.resolve import FunnelPlan, StagePlan, resolve
+from curation.deciding.bound import BoundStage, Funnel, resolve
+from curation.deciding.policy import load_policy, parse_policy
+from curation.deciding.rules import Decider
 
 SHARD_CLIPS = 5_000
 CLIPS_PER_SOURCE = 10
@@ -54,14 +54,14 @@ WORDS = {  # column -> values; the others are sentences
 }
 
 
-def lite_funnel() -> FunnelPlan:
+def lite_funnel() -> Funnel:
     """The lite funnel with every stage there is, and every model counted as present: nothing is measured here."""
     document = yaml.safe_load(load_policy("lite").text)
     names = [entry["stage"] for entry in document["stages"]]
     document["stages"].insert(names.index("language"), {"stage": "video_quality"})
     funnel = resolve(parse_policy(yaml.safe_dump(document, sort_keys=False), "lite with every stage"))
     stages = tuple(replace(plan, missing=(), unavailable_columns={}) for plan in funnel.stages)
-    return FunnelPlan(funnel.policy, stages)
+    return Funnel(funnel.policy, stages)
 
 
 def write_catalog(folder: Path, clips: int) -> None:
@@ -84,7 +84,7 @@ def write_catalog(folder: Path, clips: int) -> None:
                 _write(folder / table / f"{stem}.all.parquet", _with_columns(data, **{key: ids.take(pa.array(rows))}))
 
 
-def _template(funnel: FunnelPlan, dice: np.random.Generator) -> Iterator[tuple[str, np.ndarray, pa.Table]]:
+def _template(funnel: Funnel, dice: np.random.Generator) -> Iterator[tuple[str, np.ndarray, pa.Table]]:
     """For each table of a shard: its folder, which of the clips it is about, and its rows but for the ids."""
     decider = Decider()
     clips = _rows(schema.CLIPS, SHARD_CLIPS, dice)
@@ -99,7 +99,7 @@ def _template(funnel: FunnelPlan, dice: np.random.Generator) -> Iterator[tuple[s
         alive = _passing(decider, plan, measured, alive[~is_failed])
 
 
-def _passing(decider: Decider, plan: StagePlan, rows: pa.Table, clips: np.ndarray) -> np.ndarray:
+def _passing(decider: Decider, plan: BoundStage, rows: pa.Table, clips: np.ndarray) -> np.ndarray:
     return clips[[decision.keep for decision in decider.decide(plan, rows)]]
 
 
@@ -129,7 +129,7 @@ def _column(field: pa.Field, count: int, dice: np.random.Generator) -> pa.Array:
     return pa.array([f"a person in room {a} talks about subject {b} under light {c}" for a, b, c in numbers])
 
 
-def _failures(plan: StagePlan, count: int) -> pa.Table:
+def _failures(plan: BoundStage, count: int) -> pa.Table:
     row = {"stage": plan.name, "fingerprint": plan.digest, "error_code": "corrupt", "detail": "packets do not decode"}
     when = datetime(2030, 1, 1, tzinfo=timezone.utc)
     return pa.Table.from_pylist([row | {"attempt": 1, "failed_at": when}] * count, schema.FAILURES)

@@ -32,7 +32,7 @@ from catalogs.media import ClipMedia, ClipSpan, Frames
 from stages import caption, face_count, head_body, person_count
 from stages.base import Measurement, Scorer
 from stages.vision.face_embedding import FaceEmbedder
-from stages.weights import registry
+from weights import registry
 
 TARGETS = {"one person or not": 0.85, "one face or not": 0.90, "framing": 0.80}
 FRAMINGS = {

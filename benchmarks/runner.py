@@ -25,17 +25,17 @@ import pyarrow.parquet as pq
 import ray
 import ray.data
 
-from benchmarks.dummy import DummyConfig, Silent, dummy_funnel, hash_rounds, write_catalog
+from benchmarks.dummy import DummyConfig, dummy_funnel, hash_rounds, write_catalog
 from catalogs.catalog import Catalog
 from catalogs.media import ClipMedia, ClipSpan
 from catalogs.schema import measurement_schema
-from curation.decide import Decider
-from curation.plan import owed_units
-from curation.policy import Rule, load_policy
-from curation.resolve import FunnelPlan, resolve
-from curation.run import run_funnel
-from curation.summary import RunOptions
-from curation.units import SPAN_COLUMNS
+from curation.deciding.bound import Funnel, resolve
+from curation.deciding.policy import Rule, load_policy
+from curation.deciding.rules import Decider
+from curation.running.options import RunOptions
+from curation.running.owed_clips import owed_units
+from curation.running.run import run_funnel
+from curation.running.units import SPAN_COLUMNS
 
 CLIP_S = 0.050
 RULES = (Rule("late", "number >= 0 AND number < 1000", ("number",)),)
@@ -99,7 +99,7 @@ def _workers(catalog: Catalog, rounds: int, times: int) -> None:
     print(f"one worker {one:.1f} s, two {two:.1f} s, ratio {one / two:.2f}")
 
 
-def _bare(catalog: Catalog, funnel: FunnelPlan) -> float:
+def _bare(catalog: Catalog, funnel: Funnel) -> float:
     """Seconds of the scorer alone, in this process, on every clip."""
     tasks = [task for unit in owed_units(catalog, funnel, 256) for task in unit.tasks]
     (plan,) = funnel.measuring
@@ -110,10 +110,10 @@ def _bare(catalog: Catalog, funnel: FunnelPlan) -> float:
     return time.perf_counter() - began
 
 
-def _run(catalog: Catalog, funnel: FunnelPlan, workers: int) -> tuple[float, float]:
+def _run(catalog: Catalog, funnel: Funnel, workers: int) -> tuple[float, float]:
     """Wall seconds of the whole run, planning and starting workers included; seconds inside the scorer."""
     began = time.perf_counter()
-    summary = run_funnel(catalog, funnel, RunOptions(workers=workers), Silent())
+    summary = run_funnel(catalog, funnel, RunOptions(workers=workers))
     took = time.perf_counter() - began
     phase = summary.phases["measure"]
     assert not phase["failed"], phase
@@ -154,7 +154,7 @@ def _rows(paths: Iterator[str]) -> int:
     return sum(pq.read_metadata(path).num_rows for path in paths)
 
 
-def _ray_data_job(catalog: Catalog, funnel: FunnelPlan, target: Path, batch: int) -> None:
+def _ray_data_job(catalog: Catalog, funnel: Funnel, target: Path, batch: int) -> None:
     """The same scorer on the same clips as a plain Ray Data pipeline with two model actors."""
     # Half a CPU each: with a whole one, two actors would leave none of two CPUs to those who read and write.
     ray.data.DataContext.get_current().enable_progress_bars = False

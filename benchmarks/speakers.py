@@ -23,7 +23,7 @@ from catalogs.media import ClipMedia, ClipSpan
 from stages.speakers import SpeakersConfig, SpeakersScorer
 from stages.speech.segmentation import SpeakerSegmentation, windows
 from stages.speech.voice_activity import VoiceDetector
-from stages.weights import registry
+from weights import registry
 
 KNOWN = ("0", "1", "2", "3")
 

@@ -28,8 +28,8 @@ import cv2
 import torch
 
 from catalogs.media import ClipMedia, ClipSpan, MediaConfig, MediaLimits
-from curation.policy import load_policy
-from curation.resolve import StagePlan, resolve
+from curation.deciding.bound import BoundStage, resolve
+from curation.deciding.policy import load_policy
 from stages.base import Scorer
 from stages.scene_split import SceneSplitter
 
@@ -86,7 +86,7 @@ def measure_views(spans: list[ClipSpan], config: MediaConfig) -> dict[str, int]:
     return costs.per_hour()
 
 
-def measure_split(spans: list[ClipSpan], plan: StagePlan) -> dict[str, int]:
+def measure_split(spans: list[ClipSpan], plan: BoundStage) -> dict[str, int]:
     """Core-seconds per hour of cutting whole sources into shots, decoding included."""
     splitter = cast(SceneSplitter, plan.backend.load(plan.policy.config))
     costs = Costs()
@@ -98,7 +98,7 @@ def measure_split(spans: list[ClipSpan], plan: StagePlan) -> dict[str, int]:
     return costs.per_hour()
 
 
-def measure_stages(spans: list[ClipSpan], plans: list[StagePlan], config: MediaConfig) -> dict[str, int]:
+def measure_stages(spans: list[ClipSpan], plans: list[BoundStage], config: MediaConfig) -> dict[str, int]:
     """Core-seconds per hour of each stage, on clips whose pictures and sound are decoded already."""
     scorers: dict[str, Scorer] = {plan.name: plan.backend.load(plan.policy.config) for plan in plans}
     costs = Costs()

@@ -31,7 +31,7 @@ from stages.lipsync.mouth_mel import HeardLips, MouthMel, SeenLips
 from stages.lipsync.tracks import find_tracks
 from stages.sync import load_method, load_mouth, track_sound
 from stages.vision.faces import FaceDetector
-from stages.weights import registry
+from weights import registry
 
 #: Faces that talk on camera, a clip each. The second group serves evaluation only: nothing was ever fitted on it.
 TALKING = (

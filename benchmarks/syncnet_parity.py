@@ -1,13 +1,13 @@
-"""Do stages/syncnet and the PyPI package syncnet-python (code of joonson/syncnet_python) give the same numbers?
+"""Do stages/lipsync/syncnet and the PyPI package syncnet-python (code of joonson/syncnet_python) give the same numbers?
 
     python -m venv /tmp/upstream
     /tmp/upstream/bin/pip install syncnet-python
     python -m benchmarks.syncnet_parity --upstream /tmp/upstream/bin/python [--media DIR] [--weights syncnet_v2.model]
 
 From the root of the repository. Both get the same weights (random ones in the published format unless a file is named),
-the same crops (lossless) and the same 16-bit sound: generated ones, whose numbers tests/stages/syncnet/test_parity.py
-holds as constants, and with --media the first face of real clips. Exits 1 unless offsets are equal and confidences and
-distances are within 0.001.
+the same crops (lossless) and the same 16-bit sound: generated ones, whose numbers
+tests/stages/lipsync/syncnet/test_parity.py holds as constants, and with --media the first face of real clips. Exits 1
+unless offsets are equal and confidences and distances are within 0.001.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from scipy.io import wavfile
 from catalogs.media import ClipMedia
 from stages.lipsync.lag import MIN_FRAMES, LagReading
 from stages.lipsync.mfcc import INT16, SAMPLE_RATE
+from stages.lipsync.syncnet.distances import distance_curve, read_distances
+from stages.lipsync.syncnet.frontend import sound_windows
+from stages.lipsync.syncnet.network import CROP, Network, SyncNet
 from stages.lipsync.tracks import face_crops, find_tracks
 from stages.sync import track_sound
-from stages.syncnet.distances import distance_curve, read_distances
-from stages.syncnet.frontend import sound_windows
-from stages.syncnet.network import CROP, Network, SyncNet
 from stages.vision.faces import FaceDetector
-from stages.weights import registry
-from tests.stages.syncnet import made_up
-from tests.written_media import whole_span
+from tests.support import made_up_syncnet as made_up
+from tests.support.written_media import whole_span
+from weights import registry
 
 CLIPS = ("derived/sync_demo1_00.mp4", "derived/sync_demo1_p10.mp4", "derived/sync_face3_m05.mp4")
 TOLERANCE = 1e-3

@@ -209,16 +209,6 @@ class Catalog:
         self.store.write_table(merged.file, rows)
         self.store.write_json(merged.manifest, asdict(merged))
 
-    # -- runs
-
-    def write_run(self, run_id: str, summary: dict[str, Any]) -> None:
-        self.store.write_json(f"runs/{run_id}.json", summary)
-
-    def latest_run(self) -> dict[str, Any] | None:
-        """Summary of the newest run (run ids sort by time), None before the first."""
-        names = self.store.find("runs", ".json")
-        return self.store.read_json(names[-1]) if names else None
-
     def _read(self, names: Iterable[str], wanted: pa.Schema, columns: list[str] | None = None) -> pa.Table:
         tables = [self.store.read_table(name, columns) for name in names]
         if not tables:

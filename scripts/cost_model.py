@@ -33,10 +33,10 @@ from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from catalogs.query import first_row
 from catalogs.storage_errors import StorageError
-from curation.last import funnel_of
+from curation.deciding.recorded import funnel_of
+from curation.deciding.verdicts import open_views
 from curation.report.record import read_record
 from curation.report.walk import Walk
-from curation.verdicts import open_views
 from stages.listing import STAGES
 
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@
 
 The second needs Light-ASD's weights (FUNNEL_WEIGHTS) and takes files whose licence allows it only; without names it
 takes PERMISSIVE. It stores their sha256 in the weights file: those clips must not be scored as a test.
-Both write to --out and print the records for stages/weights/embedded.json.
+Both write to --out and print the records for weights/embedded.json.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from stages.lipsync.mouth_mel import N_FEATURES, sound_features
 from stages.lipsync.tracks import find_tracks
 from stages.sync import LIGHT_ASD, load_mouth, track_sound
 from stages.vision.faces import FaceDetector
-from stages.weights import registry
+from weights import registry
 
 #: One clip each of people who talk on camera, Apache-2.0 or MIT. Left out on purpose: latentsync_demo1 and
 #: retalking_face3, from which the shift tests are made, and everything under another licence.

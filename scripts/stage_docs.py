@@ -13,10 +13,10 @@ from importlib import import_module
 from pathlib import Path
 
 from catalogs.schema import meaning_of
-from curation.policy import Policy, load_policy
+from curation.deciding.policy import Policy, load_policy
 from stages.base import Backend, Stage, StageConfig
 from stages.listing import STAGES
-from stages.weights.declared import declared_weights
+from weights.declared import declared_weights
 
 TARGET = Path(__file__).parent.parent / "docs" / "stages.md"
 INTRO = """# Stages

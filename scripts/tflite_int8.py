@@ -1,5 +1,5 @@
 """Packs a TensorFlow Lite network whose convolution kernels are half precision into the 8-bit form of
-``stages/vision/tflite.py``.
+``stages/runtime/tflite.py``.
 
 The TensorFlow Lite file format has 8-bit kernels too, but the CPU kernels then leave its fast path (measured: pose
 landmarks 33 ms instead of 15 ms). So the kernels are cut out of the file and put back, as half precision, on opening.

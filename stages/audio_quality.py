@@ -23,7 +23,7 @@ from catalogs.media import ClipMedia, Sound
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
 from stages.speech.dnsmos import Dnsmos
-from stages.weights import registry
+from weights import registry
 
 LOUDNESS_FLOOR_LUFS = -70.0  #: BS.1770-4, absolute gate
 LOUDNESS_BLOCK_S = 0.4  #: BS.1770-4, gating block
@@ -176,6 +176,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.audio_quality: the program, so it may know the runner
-    from curation.cli.stage import stage_main
+    from funnel.stage import stage_main
 
     stage_main(STAGE.name)

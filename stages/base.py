@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from catalogs.errors import UserError
 from catalogs.media import ClipMedia, MediaConfig
-from stages.weights import registry
+from runner.resources import Resources
+from weights import registry
 
 Profile = Literal["lite", "reference"]
 MISSING = "missing"  #: stands for the sha256 of weights that are not there
@@ -170,15 +171,6 @@ def _named(name: str) -> Any:
     """The object called ``module:name``."""
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one worker needs while it runs this stage."""
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-    memory_gb: float = 1.0
 
 
 @dataclass(frozen=True)

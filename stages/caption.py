@@ -15,14 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from catalogs.media import ClipMedia
-from catalogs.schema import column
-from stages.base import Backend, Measurement, Resources, Stage
+from stages.base import Backend, Resources, Stage
 from stages.captions.compose import sentence, structural
+from stages.captions.config import SkyCaptionerConfig
 from stages.captions.facts import FactRules, Facts, camera, facing, light, lively, mouth_moves, place
-from stages.captions.skycaptioner import SkyCaptionerConfig
+from stages.captions.row import COLUMNS, MODEL, CaptionMeasurement
 from stages.face_count import DETECTOR, MESH, FaceFinder
 from stages.head_body import (
     POSE_DETECTOR,
@@ -35,33 +34,14 @@ from stages.head_body import (
 )
 from stages.person_count import DETECTOR as PERSON_DETECTOR
 from stages.person_count import PersonCountConfig, PersonFinder, counted, steady_max
-from stages.weights import registry
+from weights import registry
 
-MODEL = "composed-lite"
 VOICE = "silero_vad"
 
 
 @dataclass(frozen=True)
 class CaptionConfig(FactRules):
     """Where one word ends and the next begins."""
-
-
-COLUMNS = pa.schema(
-    [
-        column("caption", pa.string(), "the clip in English sentences"),
-        column("caption_structural", pa.string(), "JSON with SkyCaptioner-V1's keys; empty strings for the unknown"),
-        column("caption_model", pa.string(), f"who wrote it; {MODEL}: from measured attributes; else MODEL+WORDING"),
-    ]
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionMeasurement(Measurement):
-    """One row; see COLUMNS."""
-
-    caption: str | None = None
-    caption_structural: str | None = None
-    caption_model: str | None = None
 
 
 class ComposedScorer:
@@ -152,6 +132,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.caption: the program, so it may know the runner
-    from curation.cli.stage import stage_main
+    from funnel.stage import stage_main
 
     stage_main(STAGE.name)

@@ -11,7 +11,7 @@ that looks into it)::
 
     yaw = atan2(-out_x, out_z)   pitch = atan2(-out_y, hypot(out_x, out_z))   roll = atan2(across_y, across_x)
 
-InsightFace's, ArcFace and all, are in stages/reference/insight_faces.py; what follows from them is the same code.
+InsightFace's, ArcFace and all, are in stages/vision/insight_faces.py; what follows from them is the same code.
 
 Embeddings are compared by cosine. With faceres, on 31 labelled one-face clips, the lowest value inside a clip was 0.59
 (5th percentile 0.65); between different clips the 99th percentile was 0.55 and the highest 0.65. ArcFace's scale is
@@ -31,12 +31,12 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
-from stages.device import DeviceConfig
 from stages.person_count import steady_max
+from stages.runtime.device import DeviceConfig
 from stages.vision.boxes import follow
 from stages.vision.face_embedding import lowest_similarity
 from stages.vision.face_mesh import head_angles
-from stages.weights import registry
+from weights import registry
 
 if TYPE_CHECKING:
     from catalogs.media.frames import Frames
@@ -267,7 +267,7 @@ STAGE: Stage = Stage(
         ),
         "reference": Backend(
             name="insightface",
-            scorer="stages.reference.insight_faces:InsightFaceScorer",
+            scorer="stages.vision.insight_faces:InsightFaceScorer",
             weights=(SCRFD,),
             optional_weights={
                 LANDMARKS_3D: (
@@ -281,7 +281,7 @@ STAGE: Stage = Stage(
             packages=("insightface",),
             config=InsightFaceConfig,
             resources=Resources(gpus=0.1, memory_gb=3.0),
-            check="stages.reference.insight_faces:check",
+            check="stages.vision.insight_faces:check",
         ),
     },
     views=frozenset({"sample"}),
@@ -290,6 +290,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.face_count: the program, so it may know the runner
-    from curation.cli.stage import stage_main
+    from funnel.stage import stage_main
 
     stage_main(STAGE.name)

@@ -11,7 +11,7 @@ hips::
 body (less is a guess behind a table), or 6.5 heads; ``close_up`` (head, or head and shoulders) below 1.77 heads;
 ``half_body`` between (three-quarter shots too).
 
-DWPose's heads and bodies are in stages/reference/dwpose.py; what follows from them is the same code.
+DWPose's heads and bodies are in stages/vision/dwpose.py; what follows from them is the same code.
 
 Sources: BlazePose (arXiv 2006.10204), which guesses landmarks outside the picture with high visibility: only those
 inside count. Thresholds fitted on 33 labelled clips and 26 stills; benchmarks/portraits.py prints the agreement.
@@ -29,14 +29,14 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
-from stages.device import DeviceConfig
 from stages.face_count import DETECTOR, MESH, FaceFinder, MainFace
 from stages.person_count import DETECTOR as PERSON_DETECTOR
 from stages.person_count import PersonFinder
+from stages.runtime.device import DeviceConfig
 from stages.vision.boxes import highest
 from stages.vision.face_mesh import CHIN, HAIRLINE
 from stages.vision.proportions import HEAD_PER_FACE, HEAD_PER_TRUNK, proportions
-from stages.weights import registry
+from weights import registry
 
 if TYPE_CHECKING:
     from stages.vision.pose import Pose
@@ -266,12 +266,12 @@ STAGE: Stage = Stage(
         ),
         "reference": Backend(
             name="dwpose",
-            scorer="stages.reference.dwpose:DwPoseScorer",
+            scorer="stages.vision.dwpose:DwPoseScorer",
             weights=(YOLOX, DWPOSE),
             packages=("rtmlib",),
             config=DwPoseConfig,
             resources=Resources(gpus=0.1, memory_gb=3.0),
-            check="stages.reference.dwpose:check",
+            check="stages.vision.dwpose:check",
         ),
     },
     views=frozenset({"sample"}),
@@ -280,6 +280,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.head_body: the program, so it may know the runner
-    from curation.cli.stage import stage_main
+    from funnel.stage import stage_main
 
     stage_main(STAGE.name)

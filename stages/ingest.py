@@ -244,6 +244,6 @@ def sources_table(rows: Iterable[dict]) -> pa.Table:
 
 
 if __name__ == "__main__":  # python -m stages.ingest: the program, so it may know the runner
-    from curation.cli.stage import ingest_main
+    from funnel.stage import ingest_main
 
     ingest_main()

@@ -22,11 +22,11 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
-from stages.device import DeviceConfig, check_torch, torch_device
+from stages.runtime.device import DeviceConfig, check_torch, torch_device
 from stages.speech import spoken_language
 from stages.speech.spoken_language import RATE, WINDOW_S, SpokenLanguage
 from stages.speech.voice_activity import VoiceActivity, VoiceDetector, voice_activity
-from stages.weights import registry
+from weights import registry
 
 UNDETERMINED = "und"  #: ISO 639-2 for "language not determined"
 WHISPER = "whisper_tiny"
@@ -188,6 +188,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.language: the program, so it may know the runner
-    from curation.cli.stage import stage_main
+    from funnel.stage import stage_main
 
     stage_main(STAGE.name)

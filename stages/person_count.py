@@ -7,7 +7,7 @@ picture is enough for clips with fewer than three of them, e.g. stills): one pic
 persons out of one, while a second person who stays for a part of the clip (two sampled pictures) counts.
 
 Sources: NanoDet, by its layers the model "g" (github.com/RangiLyu/nanodet), Generalized Focal Loss (arXiv 2006.04388);
-YOLO-World (arXiv 2401.17270) with the prompt "person", in stages/reference/yolo_world.py.
+YOLO-World (arXiv 2401.17270) with the prompt "person", in stages/vision/yolo_world.py.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
-from stages.device import DeviceConfig
-from stages.weights import registry
+from stages.runtime.device import DeviceConfig
+from weights import registry
 
 if TYPE_CHECKING:
     from stages.vision.persons import Persons
@@ -165,12 +165,12 @@ STAGE: Stage = Stage(
         ),
         "reference": Backend(
             name="yolo_world",
-            scorer="stages.reference.yolo_world:YoloWorldScorer",
+            scorer="stages.vision.yolo_world:YoloWorldScorer",
             weights=(YOLO_WORLD,),
             packages=("ultralytics",),
             config=YoloWorldConfig,
             resources=Resources(gpus=0.1, memory_gb=3.0),
-            check="stages.reference.yolo_world:check",
+            check="stages.vision.yolo_world:check",
         ),
     },
     views=frozenset({"sample"}),
@@ -179,6 +179,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.person_count: the program, so it may know the runner
-    from curation.cli.stage import stage_main
+    from funnel.stage import stage_main
 
     stage_main(STAGE.name)

@@ -36,7 +36,7 @@ from catalogs.schema import CLIPS
 from stages.base import Backend, Resources, Stage, StageConfig
 from stages.scenes.boundaries import Boundary, PictureScores, Thresholds, find_boundaries
 from stages.scenes.transnet import HEIGHT, WIDTH, Suspicion, TransitionScores, TransNet
-from stages.weights import registry
+from weights import registry
 
 LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 LIMIT_COVERS_S = 600.0  #: MediaLimits.max_seconds is taken per this much video: sources may last hours
@@ -243,6 +243,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.scene_split: the program, so it may know the runner
-    from curation.cli.stage import stage_main
+    from funnel.stage import stage_main
 
     stage_main(STAGE.name)

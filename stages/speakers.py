@@ -30,14 +30,14 @@ from catalogs.media import ClipMedia, Sound
 from catalogs.media.sound import to_speech
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
-from stages.device import DeviceConfig, check_torch, torch_device
+from stages.runtime.device import DeviceConfig, check_torch, torch_device
 from stages.speech import speech_split, vocals
 from stages.speech.segmentation import SpeakerSegmentation
 from stages.speech.speaker_count import CountRule, SpeakerCounter, Track, Voices
 from stages.speech.speaker_embedding import SpeakerEmbedding
 from stages.speech.speech_split import SpeechSplitter
 from stages.speech.voice_activity import VoiceActivity, VoiceDetector, voice_activity
-from stages.weights import registry
+from weights import registry
 
 HTDEMUCS = "htdemucs"
 SILENCE = 1e-10  #: power (-100 dBFS) that is added to both sides of the ratio
@@ -257,6 +257,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.speakers: the program, so it may know the runner
-    from curation.cli.stage import stage_main
+    from funnel.stage import stage_main
 
     stage_main(STAGE.name)

@@ -4,8 +4,8 @@ Faces are tracked through the 25 fps pictures (stages/lipsync/tracks.py). Each t
 and sound agree when the sound is moved by -15 to +15 frames. ``sync_offset_frames`` is where the curve is best,
 ``sync_confidence`` how far that stands out. None of the methods says who speaks off screen.
 
-Profile reference, method ``syncnet`` (stages/syncnet): mean distances of SyncNet's embeddings; the confidence is
-median - min, 0 to about 10. The track with the highest confidence is kept.
+Profile reference, method ``syncnet`` (stages/lipsync/syncnet): mean distances of SyncNet's embeddings; the
+confidence is median - min, 0 to about 10. The track with the highest confidence is kept.
 
 Profile lite: ``light_asd_lag`` if Light-ASD's weights are installed, else ``mouth_mel``. Both are approximate stand-ins
 for SyncNet on another scale (0 to about 0.8: max - median, scaled to 5 s of pictures). The track that matches best is
@@ -25,15 +25,15 @@ from catalogs.media import ClipMedia
 from catalogs.media.sound import SPEECH_RATE
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
-from stages.device import DeviceConfig, check_torch, torch_device
 from stages.lipsync.asd_lag import CanonicalPair, LightAsdLag
 from stages.lipsync.lag import FPS, MIN_FRAMES, LagReading
 from stages.lipsync.method import LipSyncMethod
 from stages.lipsync.mouth_mel import MouthMel
 from stages.lipsync.tracks import Track, find_tracks
+from stages.runtime.device import DeviceConfig, check_torch, torch_device
 from stages.vision.face_mesh import FaceMesh
 from stages.vision.faces import FaceDetector
-from stages.weights import registry
+from weights import registry
 
 if TYPE_CHECKING:
     from stages.lipsync.light_asd import LightAsd
@@ -175,8 +175,8 @@ class SyncNetScorer(SyncScorer):
     _config: SyncNetConfig
 
     def _load_method(self) -> LipSyncMethod:
-        from stages.syncnet.method import SyncNetMethod
-        from stages.syncnet.network import SyncNet
+        from stages.lipsync.syncnet.method import SyncNetMethod
+        from stages.lipsync.syncnet.network import SyncNet
 
         network = SyncNet(registry.require(SYNCNET), torch_device(self._config.device))
         light_asd = registry.find(LIGHT_ASD)
@@ -246,7 +246,7 @@ def check_lag_curves(config: SyncConfig) -> None:
 
 def check_syncnet(config: SyncNetConfig) -> None:
     """Before work starts. Raises UserError: no such device, or a file that is no SyncNet (or no Light-ASD)."""
-    from stages.syncnet import network
+    from stages.lipsync.syncnet import network
 
     check_torch(config)
     network.inspect(registry.require(SYNCNET))
@@ -284,6 +284,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.sync: the program, so it may know the runner
-    from curation.cli.stage import stage_main
+    from funnel.stage import stage_main
 
     stage_main(STAGE.name)

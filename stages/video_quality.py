@@ -25,8 +25,8 @@ from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
 from stages.quality import measures
 from stages.quality.brisque import Brisque
-from stages.weights import registry
-from stages.weights.folder import folder_sha256, require_checkpoint
+from weights import registry
+from weights.folder import folder_sha256, require_checkpoint
 
 MACHINE = "brisque"
 
@@ -197,6 +197,6 @@ STAGE: Stage = Stage(
 
 
 if __name__ == "__main__":  # python -m stages.video_quality: the program, so it may know the runner
-    from curation.cli.stage import stage_main
+    from funnel.stage import stage_main
 
     stage_main(STAGE.name)

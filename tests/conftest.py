@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3_server import s3, s3_server
+from tests.support.s3_server import s3, s3_server
 
 __all__ = ["s3", "s3_server"]
 

@@ -25,9 +25,9 @@ from curation.annotation.lots import rules_up_to
 from curation.annotation.moves import Threshold, thresholds
 from curation.annotation.population import stages_up_to
 from curation.annotation.records import all_answers, lot_names, read_lot
-from curation.decide import rule_sql
-from curation.resolve import FunnelPlan, StagePlan
-from curation.verdicts import open_views
+from curation.deciding.bound import BoundStage, Funnel
+from curation.deciding.rules import rule_sql
+from curation.deciding.verdicts import open_views
 
 POINTS = 40  #: thresholds that are tried
 
@@ -90,23 +90,23 @@ class Calibration:
 
 
 def calibrate(
-    catalog: Catalog, funnel: FunnelPlan, stage: str, max_bad_rate: float = 0.05, confidence: float = 0.95
+    catalog: Catalog, funnel: Funnel, stage: str, max_bad_rate: float = 0.05, confidence: float = 0.95
 ) -> tuple[Labels, list[Calibration]]:
     """Every threshold of a stage that can be moved, each with the others as they are.
 
     Raises:
         UserError: no such stage, no rule that is a simple comparison, nothing judged.
     """
-    plan = funnel.stage(stage)
-    if plan is None:
+    bound = funnel.stage(stage)
+    if bound is None:
         have = ", ".join(one.name for one in funnel.stages)
         raise UserError(f"policy {funnel.policy.name} has no stage {stage!r}; it has: {have}")
-    movable = [threshold for rule in plan.policy.rules for threshold in thresholds(rule)]
+    movable = [threshold for rule in bound.policy.rules for threshold in thresholds(rule)]
     if not movable:
         raise UserError(
             f"{stage} has no threshold to calibrate: rules like 'value >= number' or 'value between a and b' have one"
         )
-    labels = gather_labels(catalog, funnel, plan)
+    labels = gather_labels(catalog, funnel, bound)
     if not len(labels.verdicts):
         others = f" ({', '.join(labels.other_lots)}: drawn under other rules or models)" if labels.other_lots else ""
         if labels.open_lots:
@@ -115,19 +115,19 @@ def calibrate(
             )
         raise UserError(f"no judged lot of {stage} under this policy{others}; `funnel sample` draws one")
     connection = open_views(catalog, funnel)
-    found = [_calibration(connection, funnel, plan, one, labels, max_bad_rate, confidence) for one in movable]
+    found = [_calibration(connection, funnel, bound, one, labels, max_bad_rate, confidence) for one in movable]
     return labels, found
 
 
-def gather_labels(catalog: Catalog, funnel: FunnelPlan, plan: StagePlan) -> Labels:
+def gather_labels(catalog: Catalog, funnel: Funnel, bound: BoundStage) -> Labels:
     """What was judged of a stage, as it is measured and decided now."""
-    digests = {stage.name: stage.digest for stage in stages_up_to(funnel, plan)}
-    wanted = digests, rules_up_to(funnel, plan)
+    digests = {stage.name: stage.digest for stage in stages_up_to(funnel, bound)}
+    wanted = digests, rules_up_to(funnel, bound)
     parts: dict[str, list[tuple[list[str], np.ndarray, np.ndarray]]] = {"kept": [], "dropped": []}
     used, others, unjudged = [], [], []
     for name in lot_names(catalog):
         lot, items = read_lot(catalog, name)
-        if lot.stage != plan.name or lot.mode != "verdict":
+        if lot.stage != bound.name or lot.mode != "verdict":
             continue
         judged = judge(lot, items, all_answers(catalog, name))
         is_present = (lot.fingerprints, lot.rules) == wanted
@@ -161,14 +161,14 @@ def gather_labels(catalog: Catalog, funnel: FunnelPlan, plan: StagePlan) -> Labe
 
 def _calibration(
     connection: duckdb.DuckDBPyConnection,
-    funnel: FunnelPlan,
-    plan: StagePlan,
+    funnel: Funnel,
+    bound: BoundStage,
     threshold: Threshold,
     labels: Labels,
     max_bad_rate: float,
     confidence: float,
 ) -> Calibration:
-    measured = _measured_sql(plan, threshold)
+    measured = _measured_sql(bound, threshold)
     connection.register("labelled", pa.table({"clip_id": list(labels.clip_ids), "place": range(len(labels.clip_ids))}))
     rows = connection.execute(
         f"SELECT place, coalesce(value, 'nan'::DOUBLE) FROM labelled JOIN ({measured}) USING (clip_id) "
@@ -178,7 +178,7 @@ def _calibration(
     values = np.array([value for _, value in rows], float)
     verdicts, weights = labels.verdicts[places], labels.weights[places]
     numbers = _candidates(threshold, values, labels.has_dropped)
-    amounts = _amounts(connection, funnel, plan, threshold, measured, numbers)
+    amounts = _amounts(connection, funnel, bound, threshold, measured, numbers)
     is_disjoint = len(set(labels.clip_ids)) == len(labels.clip_ids)
     points = []
     for number, (clips, hours) in zip(numbers, amounts, strict=True):
@@ -195,11 +195,11 @@ def _calibration(
     return Calibration(threshold, tuple(points), best)
 
 
-def _measured_sql(plan: StagePlan, threshold: Threshold) -> str:
+def _measured_sql(bound: BoundStage, threshold: Threshold) -> str:
     """clip_id, value, others_hold: what is compared, and whether all else that the stage asks for holds."""
-    table = "clips" if plan.stage.key == "source_id" else plan.name
-    rules = tuple(rule for rule in plan.policy.rules if rule != threshold.rule)
-    others = rule_sql(replace(plan, policy=replace(plan.policy, rules=rules)))
+    table = "clips" if bound.stage.key == "source_id" else bound.name
+    rules = tuple(rule for rule in bound.policy.rules if rule != threshold.rule)
+    others = rule_sql(replace(bound, policy=replace(bound.policy, rules=rules)))
     return (
         f"SELECT clip_id, ({threshold.comparison.value})::DOUBLE AS value, "
         f"(({others}) IS NULL AND coalesce({threshold.comparison.rest}, false)) AS others_hold FROM {table}"
@@ -219,14 +219,14 @@ def _candidates(threshold: Threshold, values: np.ndarray, has_dropped: bool) -> 
 
 def _amounts(
     connection: duckdb.DuckDBPyConnection,
-    funnel: FunnelPlan,
-    plan: StagePlan,
+    funnel: Funnel,
+    bound: BoundStage,
     threshold: Threshold,
     measured: str,
     numbers: Sequence[float],
 ) -> list[tuple[int, float]]:
     """Clips and hours that each threshold would keep, of all clips that reach the stage."""
-    before = [stage.name for stage in stages_up_to(funnel, plan)[:-1]]
+    before = [stage.name for stage in stages_up_to(funnel, bound)[:-1]]
     stopped = ", ".join(f"'{name}'" for name in before) or "''"
     kept = [f"FILTER (WHERE value {threshold.comparison.operator} {number!r})" for number in numbers]
     sums = ", ".join(f"count(*) {one}, sum(duration_s) {one}" for one in kept)

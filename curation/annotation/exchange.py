@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
+from catalogs.names import check_name
 from curation.annotation.questions import AXES, LEVELS, check_reasons
 from curation.annotation.records import (
     MAX_NOTE,
@@ -25,7 +26,6 @@ from curation.annotation.records import (
     Lot,
     Verdict,
     all_answers,
-    check_name,
     current_answers,
     give,
     whole_text,

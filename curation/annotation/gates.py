@@ -24,7 +24,7 @@ from curation.annotation.lots import rules_up_to
 from curation.annotation.plans import Promise
 from curation.annotation.records import Lot, all_answers, lot_names, read_lot
 from curation.annotation.sequential import SequentialPlan, sequential_bounds
-from curation.resolve import FunnelPlan
+from curation.deciding.bound import Funnel
 
 Outcome = Literal["pass", "fail", "need_more"]
 
@@ -201,19 +201,19 @@ def gates_of(catalog: Catalog, stage: str) -> list[Gate]:
     return [_gate(catalog.store.read_json(name)) for name in catalog.store.find(f"annotations/gates/{stage}", ".json")]
 
 
-def current_gate(catalog: Catalog, funnel: FunnelPlan, stage: str) -> Gate | None:
+def current_gate(catalog: Catalog, funnel: Funnel, stage: str) -> Gate | None:
     """The newest gate that speaks for this funnel; if none does, the newest of all, which :func:`is_stale`."""
     gates = gates_of(catalog, stage)
     candidates = [gate for gate in gates if is_stale(gate, funnel) is None] or gates
     return candidates[-1] if candidates else None
 
 
-def is_stale(gate: Gate, funnel: FunnelPlan) -> str | None:
+def is_stale(gate: Gate, funnel: Funnel) -> str | None:
     """Why a gate does not speak for this funnel, in words; None if it does."""
-    plan = funnel.stage(gate.stage)
-    if plan is None:
+    bound = funnel.stage(gate.stage)
+    if bound is None:
         return f"policy {funnel.policy.name} has no stage {gate.stage}"
-    rules = rules_up_to(funnel, plan)
+    rules = rules_up_to(funnel, bound)
     for stage in rules:
         if stage not in gate.rules:
             return f"{stage} has come in front of it"
@@ -227,20 +227,20 @@ def is_stale(gate: Gate, funnel: FunnelPlan) -> str | None:
     return None
 
 
-def missing_gates(catalog: Catalog, funnel: FunnelPlan) -> list[str]:
+def missing_gates(catalog: Catalog, funnel: Funnel) -> list[str]:
     """One line for each deciding stage without a passed gate that speaks for this funnel; a stage without rules keeps
     everything and needs none."""
     lines = []
-    for plan in funnel.stages:
-        if not plan.policy.rules:
+    for bound in funnel.stages:
+        if not bound.policy.rules:
             continue
-        gate = current_gate(catalog, funnel, plan.name)
+        gate = current_gate(catalog, funnel, bound.name)
         if gate is None:
-            lines.append(f"{plan.name}: never sampled")
+            lines.append(f"{bound.name}: never sampled")
         elif reason := is_stale(gate, funnel):
-            lines.append(f"{plan.name}: the gate of lot {gate.lot} is stale: {reason}")
+            lines.append(f"{bound.name}: the gate of lot {gate.lot} is stale: {reason}")
         elif not gate.passed:
-            lines.append(f"{plan.name}: lot {gate.lot}: {outcome_line(gate)}")
+            lines.append(f"{bound.name}: lot {gate.lot}: {outcome_line(gate)}")
     return lines
 
 

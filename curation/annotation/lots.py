@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
+from catalogs.names import check_name
 from catalogs.query import first_row
 from curation.annotation import strata
 from curation.annotation.plans import LARGEST, Promise, SinglePlan, single_plan
@@ -30,13 +31,12 @@ from curation.annotation.records import (
     Side,
     Stratum,
     check_free,
-    check_name,
     taken_names,
     write_lot,
 )
 from curation.annotation.sequential import SequentialPlan, sequential_plan
 from curation.annotation.strata import MOST_STRATA, Allocation
-from curation.resolve import FunnelPlan, StagePlan
+from curation.deciding.bound import BoundStage, Funnel
 
 
 @dataclass(frozen=True)
@@ -85,20 +85,20 @@ class Draw:
             raise UserError(f"--overlap is at least 1, got {self.overlap}")
 
 
-def draw_lot(catalog: Catalog, funnel: FunnelPlan, draw: Draw) -> Lot:
+def draw_lot(catalog: Catalog, funnel: Funnel, draw: Draw) -> Lot:
     """Draw and commit a lot; all of the population where it is no larger than what was asked for.
 
     Raises:
         UserError: an unknown stage, nothing to draw from, a name that is taken, options that do not go together.
     """
     draw.check()
-    plan = funnel.stage(draw.stage)
-    if plan is None:
+    bound = funnel.stage(draw.stage)
+    if bound is None:
         have = ", ".join(stage.name for stage in funnel.stages)
         raise UserError(f"policy {funnel.policy.name} has no stage {draw.stage!r}; it has: {have}")
     name, seed = _name_and_seed(catalog, draw)
-    wishes = _wishes(plan, draw)
-    population = Population(catalog, funnel, plan, draw.side, {column for by in wishes for column in by})
+    wishes = _wishes(bound, draw)
+    population = Population(catalog, funnel, bound, draw.side, {column for by in wishes for column in by})
     _check_size(population.size, draw, funnel)
     sampling = _plan(population.size, draw)
     n = sampling.n if sampling else draw.n or 0
@@ -109,11 +109,11 @@ def draw_lot(catalog: Catalog, funnel: FunnelPlan, draw: Draw) -> Lot:
     parts = tuple(Stratum(name, size, k) for (name, size), k in zip(found.items(), counts, strict=True))
     lot = Lot(
         name=name,
-        stage=plan.name,
+        stage=bound.name,
         side=draw.side,
         seed=seed,
         strata=parts,
-        fingerprints={stage.name: stage.digest for stage in stages_up_to(funnel, plan)},
+        fingerprints={stage.name: stage.digest for stage in stages_up_to(funnel, bound)},
         policy=funnel.policy.name,
         policy_text=funnel.policy.text,
         profile=funnel.policy.profile,
@@ -122,20 +122,20 @@ def draw_lot(catalog: Catalog, funnel: FunnelPlan, draw: Draw) -> Lot:
         stratify=by,
         plan=sampling.to_json() if sampling else None,
         overlap=draw.overlap,
-        rules=rules_up_to(funnel, plan),
+        rules=rules_up_to(funnel, bound),
     )
     write_lot(catalog, lot, _items(population, lot, _drawn(population, stratum, lot)))
     return lot
 
 
-def rules_up_to(funnel: FunnelPlan, plan: StagePlan) -> dict[str, dict[str, Any]]:
+def rules_up_to(funnel: Funnel, bound: BoundStage) -> dict[str, dict[str, Any]]:
     """What decides which clips the stage keeps: see Lot.rules."""
     return {
         stage.name: {
             "keep": {rule.name: rule.expression for rule in stage.policy.rules},
             "on_unavailable": stage.policy.on_unavailable,
         }
-        for stage in stages_up_to(funnel, plan)
+        for stage in stages_up_to(funnel, bound)
     }
 
 
@@ -149,7 +149,7 @@ def _name_and_seed(catalog: Catalog, draw: Draw) -> tuple[str, int]:
     return name, number if draw.seed is None else draw.seed
 
 
-def _check_size(population: int, draw: Draw, funnel: FunnelPlan) -> None:
+def _check_size(population: int, draw: Draw, funnel: Funnel) -> None:
     if not population:
         what = "kept by" if draw.side == "kept" else "dropped by a rule of"
         raise UserError(f"nothing to draw from: no clip was {what} {draw.stage} under policy {funnel.policy.name}")
@@ -164,13 +164,13 @@ def _plan(population: int, draw: Draw) -> SinglePlan | SequentialPlan | None:
     return plan(draw.promise, population)
 
 
-def _wishes(plan: StagePlan, draw: Draw) -> Sequence[tuple[str, ...]]:
+def _wishes(bound: BoundStage, draw: Draw) -> Sequence[tuple[str, ...]]:
     """What to stratify by, best first; without a word from the user the first that leaves two clips per stratum."""
     if draw.stratify is not None:
         return [draw.stratify]
     if draw.sequential:
         return [()]
-    score = (RULE,) if draw.side == "dropped" else (BAND,) if score_column(plan) else ()
+    score = (RULE,) if draw.side == "dropped" else (BAND,) if score_column(bound) else ()
     return [(SOURCE, *score), score, ()] if score else [(SOURCE,), ()]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import yaml
 
 from catalogs.errors import UserError
-from curation.policy import Rule
-from curation.thresholds import Comparison, comparisons
+from curation.deciding.policy import Rule
+from curation.deciding.thresholds import Comparison, comparisons
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])")
 _KEEPS = {">=": np.greater_equal, "<=": np.less_equal, ">": np.greater, "<": np.less}

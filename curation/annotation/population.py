@@ -20,10 +20,10 @@ from catalogs.query import connect, first_row, register_sources
 from catalogs.schema import CLIPS, measurement_schema
 from catalogs.views import TableViews
 from curation.annotation.records import Side
-from curation.decide import define_rules
-from curation.policy import rule_columns
-from curation.resolve import FunnelPlan, StagePlan
-from curation.verdict_sql import broken_rule, column, key_of, needed, stop
+from curation.deciding.bound import BoundStage, Funnel
+from curation.deciding.policy import rule_columns
+from curation.deciding.rules import define_rules
+from curation.deciding.verdict_sql import broken_rule, column, key_of, needed, stop
 
 #: Names beside column names: the pool that a file came with, the rule that dropped a clip, bands of the stage's score.
 SOURCE, RULE, BAND = "source", "rule", "band"
@@ -37,17 +37,17 @@ class Population:
     each name that lots may be stratified by (:func:`by_column`).
 
     Args:
-        plan: the judged stage, of ``funnel``.
+        bound: the judged stage, of ``funnel``.
         by: column names, or ``source``, ``rule``, ``band``.
 
     Raises:
         UserError: a name that the stages up to this one do not have.
     """
 
-    def __init__(self, catalog: Catalog, funnel: FunnelPlan, plan: StagePlan, side: Side, by: Collection[str]):
-        self.plan = plan
+    def __init__(self, catalog: Catalog, funnel: Funnel, bound: BoundStage, side: Side, by: Collection[str]):
+        self.bound = bound
         self.connection = connect()
-        self._stages = stages_up_to(funnel, plan)
+        self._stages = stages_up_to(funnel, bound)
         self._catalog = catalog
         self._fields = {name: self._field(name) for name in sorted(by) if name not in (SOURCE, RULE)}
         self._layout = Layout.read(catalog.store, funnel.split.digest, [key_of(stage) for stage in self._stages[1:]])
@@ -86,9 +86,9 @@ class Population:
 
     def measured(self, clip_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """clip_id -> the judged stage's columns; without the clips that it has not measured."""
-        if self.plan.stage.key == "source_id":
+        if self.bound.stage.key == "source_id":
             return self._rows(clip_ids, lambda views, batch: views.clips(batch))
-        key, table = key_of(self.plan), measurement_schema(self.plan.stage.columns)
+        key, table = key_of(self.bound), measurement_schema(self.bound.stage.columns)
         return self._rows(clip_ids, lambda views, batch: views.measured(batch, key, table))
 
     def _walk(self, side: Side, by: Collection[str]) -> None:
@@ -97,7 +97,7 @@ class Population:
                 "CREATE TEMP TABLE datasets AS "
                 "SELECT source_id, arg_max(dataset, ingested_at) AS dataset FROM sources GROUP BY source_id"
             )
-        rule = broken_rule(self.plan) if side == "dropped" else "NULL::VARCHAR"
+        rule = broken_rule(self.bound) if side == "dropped" else "NULL::VARCHAR"
         passed = self._stages if side == "kept" else self._stages[:-1]
         found = f"{stop(passed)} IS NULL" + (f" AND {rule} IS NOT NULL" if side == "dropped" else "")
         values = {SOURCE: "dataset", RULE: rule} | {name: self._value(name) for name in self._fields}
@@ -125,7 +125,7 @@ class Population:
         """Views that take the place of those made before: of one batch at a time."""
         return TableViews(self.connection, self._catalog.store, self._layout)
 
-    def _columns_of(self, stage: StagePlan) -> list[str]:
+    def _columns_of(self, stage: BoundStage) -> list[str]:
         """The columns of a stage that the lot may be stratified by."""
         return [field.name for owner, field in self._fields.values() if owner is stage]
 
@@ -133,16 +133,16 @@ class Population:
         stage, field = self._fields[name]
         return f'"{column(stage, field.name)}"'
 
-    def _field(self, name: str) -> tuple[StagePlan, pa.Field]:
+    def _field(self, name: str) -> tuple[BoundStage, pa.Field]:
         """The column of that name, with the stage that has it: scene_split for those of clips."""
         if name == BAND:
-            score = score_column(self.plan)
+            score = score_column(self.bound)
             if score is None:
                 raise UserError(
-                    f"no bands: no rule of {self.plan.name} looks at a number; name a column to stratify by"
+                    f"no bands: no rule of {self.bound.name} looks at a number; name a column to stratify by"
                 )
             name = score
-        known: dict[str, tuple[StagePlan, pa.Field]] = {field.name: (self._stages[0], field) for field in CLIPS}
+        known: dict[str, tuple[BoundStage, pa.Field]] = {field.name: (self._stages[0], field) for field in CLIPS}
         for stage in self._stages[1:]:
             known |= {field.name: (stage, field) for field in stage.stage.columns}
         if name not in known:
@@ -158,15 +158,15 @@ def by_column(name: str) -> str:
     return f'"by {name}"'
 
 
-def stages_up_to(funnel: FunnelPlan, plan: StagePlan) -> tuple[StagePlan, ...]:
-    """The stages of the funnel from the first to ``plan``."""
-    return funnel.stages[: [stage.name for stage in funnel.stages].index(plan.name) + 1]
+def stages_up_to(funnel: Funnel, bound: BoundStage) -> tuple[BoundStage, ...]:
+    """The stages of the funnel from the first to ``bound``."""
+    return funnel.stages[: [stage.name for stage in funnel.stages].index(bound.name) + 1]
 
 
-def score_column(plan: StagePlan) -> str | None:
+def score_column(bound: BoundStage) -> str | None:
     """The first measure that the stage's rules look at, or else the first count."""
-    types = rule_columns(plan.stage)
-    columns = [column for rule in plan.policy.rules for column in rule.columns]
+    types = rule_columns(bound.stage)
+    columns = [column for rule in bound.policy.rules for column in rule.columns]
     numbers = [column for column in columns if is_number(types.field(column).type)]
     return next((column for column in numbers if pa.types.is_floating(types.field(column).type)), (*numbers, None)[0])
 

@@ -15,7 +15,6 @@ item the newest counts; taking an answer back is an answer without a verdict.
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -26,12 +25,12 @@ import pyarrow as pa
 
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
+from catalogs.names import check_name
 from catalogs.schema import column
 
 Side = Literal["kept", "dropped"]
 Mode = Literal["verdict", "scale", "pair"]
 Verdict = Literal["good", "bad", "unsure"]
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 MAX_NOTE = 10_000  #: characters
 
 ITEMS = pa.schema(
@@ -144,15 +143,6 @@ class Answer:
     def is_given(self) -> bool:
         """Whether it says anything: not one that takes back an earlier one."""
         return self.verdict is not None or bool(self.scores)
-
-
-def check_name(name: str, what: str) -> str:
-    """Raises UserError for a name that cannot be a file name everywhere."""
-    if not NAME.fullmatch(name):
-        raise UserError(
-            f"{what} {name!r}: letters, digits, '_', '-' and '.', at most 80, beginning with a letter or digit"
-        )
-    return name
 
 
 def whole_text(text: str) -> str:

@@ -37,7 +37,7 @@ def load_truth(folder: Path) -> list[Truth]:
 
 
 def check_verdicts(connection: duckdb.DuckDBPyConnection, truths: Sequence[Truth]) -> list[Check]:
-    """One check per source. ``connection`` has the views of curation.verdicts.open_views."""
+    """One check per source. ``connection`` has the views of curation.deciding.verdicts.open_views."""
     found = _found(connection)
     return [
         Check(

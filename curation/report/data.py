@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 
 from catalogs.catalog import Catalog
+from curation.deciding.bound import BoundStage, Funnel
+from curation.deciding.verdicts import open_views
 from curation.report.amounts import Amount
 from curation.report.histograms import Bars, Histogram, Text, columns_of
 from curation.report.moves import Move, moves_of
@@ -14,8 +16,6 @@ from curation.report.picks import Sheet, sheets_of, spans_of
 from curation.report.record import Record, read_record
 from curation.report.sheets import Strip, strips
 from curation.report.walk import FunnelLine, Walk
-from curation.resolve import FunnelPlan, StagePlan
-from curation.verdicts import open_views
 
 PICTURE_BYTES = 3_000_000  #: all pictures of a report together, before they are written as text (a third longer)
 
@@ -24,7 +24,7 @@ PICTURE_BYTES = 3_000_000  #: all pictures of a report together, before they are
 class StageData:
     """One stage: its plan, its line of the funnel, and what was measured on the clips that reached it."""
 
-    plan: StagePlan
+    bound: BoundStage
     line: FunnelLine
     columns: list[Histogram | Bars | Text]
     moves: list[Move]
@@ -43,7 +43,7 @@ class ReportData:
     catalog: str
     made: datetime
     tool_version: str
-    funnel: FunnelPlan
+    funnel: Funnel
     clips: Amount
     kept: Amount
     stages: list[StageData]
@@ -56,7 +56,7 @@ class ReportData:
         return list(dict.fromkeys(run.pool for run in reversed(self.record.runs) if run.pool))
 
 
-def collect(catalog: Catalog, funnel: FunnelPlan, clips_per_sheet: int = 4, seed: int = 0) -> ReportData:
+def collect(catalog: Catalog, funnel: Funnel, clips_per_sheet: int = 4, seed: int = 0) -> ReportData:
     """Read a catalog under a funnel.
 
     Args:
@@ -66,7 +66,7 @@ def collect(catalog: Catalog, funnel: FunnelPlan, clips_per_sheet: int = 4, seed
     with open_views(catalog, funnel) as connection:
         walk = Walk(connection, funnel, seed)
         lines = walk.lines()
-        stages = [_stage(walk, plan, line, clips_per_sheet) for plan, line in zip(funnel.stages, lines, strict=True)]
+        stages = [_stage(walk, bound, line, clips_per_sheet) for bound, line in zip(funnel.stages, lines, strict=True)]
         shown = [pick.clip_id for stage in stages for sheet in stage.sheets for pick in sheet.picks]
         return ReportData(
             catalog=catalog.store.url,
@@ -81,12 +81,12 @@ def collect(catalog: Catalog, funnel: FunnelPlan, clips_per_sheet: int = 4, seed
         )
 
 
-def _stage(walk: Walk, plan: StagePlan, line: FunnelLine, clips_per_sheet: int) -> StageData:
-    with walk.reached(plan):
+def _stage(walk: Walk, bound: BoundStage, line: FunnelLine, clips_per_sheet: int) -> StageData:
+    with walk.reached(bound):
         return StageData(
-            plan=plan,
+            bound=bound,
             line=line,
-            columns=columns_of(walk.connection, plan),
-            moves=moves_of(walk.connection, plan),
-            sheets=sheets_of(walk, plan, clips_per_sheet),
+            columns=columns_of(walk.connection, bound),
+            moves=moves_of(walk.connection, bound),
+            sheets=sheets_of(walk, bound, clips_per_sheet),
         )

@@ -127,7 +127,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Funnel:
+class FunnelFigure:
     """The whole figure, in SVG units; ``right`` is where reasons begin."""
 
     width: float
@@ -145,7 +145,7 @@ class _Row(NamedTuple):
     reasons: list[tuple[str, str]]  #: kind, text
 
 
-def funnel(report: ReportData) -> Funnel:
+def funnel(report: ReportData) -> FunnelFigure:
     """From the pool through every stage to what is kept; widths are hours."""
     rows = [_pool_row(report), *(_stage_row(stage.line) for stage in report.stages), _kept_row(report)]
     widest = max(row.top for row in rows) or 1.0
@@ -161,7 +161,7 @@ def funnel(report: ReportData) -> Funnel:
         reasons = [Reason(text, kind, y + 20 + _LINE * i) for i, (kind, text) in enumerate(row.reasons)]
         steps.append(Step(row.kind, row.name, row.figures, y, height, outline, reasons))
         y += height + _GAP
-    return Funnel(_WIDTH, y, _MIDDLE + _FUNNEL_WIDTH / 2 + 20, steps)
+    return FunnelFigure(_WIDTH, y, _MIDDLE + _FUNNEL_WIDTH / 2 + 20, steps)
 
 
 def _pool_row(report: ReportData) -> _Row:

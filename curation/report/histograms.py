@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from catalogs.query import first_row
 from catalogs.schema import CLIPS, meaning_of
+from curation.deciding.bound import BoundStage
+from curation.deciding.thresholds import comparisons
 from curation.report.amounts import Amount
-from curation.resolve import StagePlan
-from curation.thresholds import comparisons
 
 BINS = 40
 _SPLIT_COLUMNS = ("duration_s", "n_frames", "cut_in", "cut_out")  #: what of a clip's row is a measurement
@@ -97,24 +97,24 @@ class Text:
     filled: Amount
 
 
-def measured_fields(plan: StagePlan) -> list[pa.Field]:
+def measured_fields(bound: BoundStage) -> list[pa.Field]:
     """What a report shows of a stage."""
-    if plan.stage.key == "source_id":
+    if bound.stage.key == "source_id":
         return [CLIPS.field(name) for name in _SPLIT_COLUMNS]
-    return list(plan.stage.columns)
+    return list(bound.stage.columns)
 
 
-def columns_of(connection: duckdb.DuckDBPyConnection, plan: StagePlan) -> list[Histogram | Bars | Text]:
+def columns_of(connection: duckdb.DuckDBPyConnection, bound: BoundStage) -> list[Histogram | Bars | Text]:
     """Every measured column of a stage, over the table ``_reached`` (curation.report.walk)."""
-    fields = measured_fields(plan)
+    fields = measured_fields(bound)
     numbers = [field for field in fields if is_number(field.type)]
     words = [field for field in fields if pa.types.is_string(field.type) or pa.types.is_boolean(field.type)]
     found: dict[str, Histogram | Bars | Text] = {}
     for field, span in zip(numbers, spans(connection, [f'"{field.name}"' for field in numbers]), strict=True):
         if span is not None:
-            found[field.name] = _histogram(connection, plan, field, span)
+            found[field.name] = _histogram(connection, bound, field, span)
     for field in words:
-        if (shown := _words(connection, plan, field)) is not None:
+        if (shown := _words(connection, bound, field)) is not None:
             found[field.name] = shown
     return [found[field.name] for field in fields if field.name in found]
 
@@ -163,12 +163,12 @@ def bin_sql(position: str, bins: int) -> str:
     return f"CASE WHEN ({position}) IS NOT NULL THEN greatest(-1, least({bins}, {position}))::INTEGER END"
 
 
-def _histogram(connection: duckdb.DuckDBPyConnection, plan: StagePlan, field: pa.Field, span: Span) -> Histogram:
+def _histogram(connection: duckdb.DuckDBPyConnection, bound: BoundStage, field: pa.Field, span: Span) -> Histogram:
     is_whole = pa.types.is_integer(field.type)
-    marks = _marks(plan, field.name)
+    marks = _marks(bound, field.name)
     axis = _axis(span, [mark.at for mark in marks], is_whole)
     position = f"floor(({finite(_quoted(field.name))} - {axis.start!r}) / {axis.width!r} + 1e-9)"
-    rows = _counted(connection, plan, field.name, bin_sql(position, axis.bins))
+    rows = _counted(connection, bound, field.name, bin_sql(position, axis.bins))
     clips, seconds = np.zeros((axis.bins + 2, len(FATES)), np.int64), np.zeros((axis.bins + 2, len(FATES)))
     missing = Amount()
     for number, fate, count, length in rows:
@@ -197,17 +197,17 @@ def _axis(span: Span, marks: Sequence[float], is_whole: bool) -> Axis:
     return Axis(first * width, width, max(1, math.floor(high / width + 1e-9) - first + 1))
 
 
-def _marks(plan: StagePlan, column: str) -> list[Mark]:
+def _marks(bound: BoundStage, column: str) -> list[Mark]:
     return [
         Mark(at, sign, rule.name, str(comparison))
-        for rule in plan.policy.rules
+        for rule in bound.policy.rules
         for comparison in comparisons(rule.expression)
         if comparison.column == column
         for sign, at in zip((1, -1), reversed(comparison.marks), strict=False)
     ]
 
 
-def _words(connection: duckdb.DuckDBPyConnection, plan: StagePlan, field: pa.Field) -> Bars | Text | None:
+def _words(connection: duckdb.DuckDBPyConnection, bound: BoundStage, field: pa.Field) -> Bars | Text | None:
     meaning, _ = meaning_of(field)
     name = _quoted(field.name)
     distinct, longest, filled, seconds_filled = first_row(
@@ -221,7 +221,7 @@ def _words(connection: duckdb.DuckDBPyConnection, plan: StagePlan, field: pa.Fie
     if distinct > _MOST_DISTINCT or longest > _LONGEST_WORD:
         return Text(field.name, meaning, Amount(filled, seconds_filled))
     counts: dict[str, np.ndarray] = {}
-    for value, fate, count, length in _counted(connection, plan, field.name, f"{name}::VARCHAR"):
+    for value, fate, count, length in _counted(connection, bound, field.name, f"{name}::VARCHAR"):
         counts.setdefault("(none)" if value is None else value, np.zeros((2, len(FATES))))[:, fate] += count, length
     ordered = sorted(counts, key=lambda value: (-counts[value][0].sum(), value))
     if len(ordered) > _MOST_VALUES:
@@ -232,9 +232,9 @@ def _words(connection: duckdb.DuckDBPyConnection, plan: StagePlan, field: pa.Fie
     return Bars(field.name, meaning, tuple(ordered), table[:, 0].astype(np.int64), table[:, 1])
 
 
-def _counted(connection: duckdb.DuckDBPyConnection, plan: StagePlan, column: str, key: str) -> list[tuple]:
+def _counted(connection: duckdb.DuckDBPyConnection, bound: BoundStage, column: str, key: str) -> list[tuple]:
     """``(key, fate, clips, seconds)`` of all clips that reached the stage and were measured."""
-    own = [rule.name for rule in plan.policy.rules if column in rule.columns]
+    own = [rule.name for rule in bound.policy.rules if column in rule.columns]
     here = f"_rule IN ({', '.join(map(repr, own))})" if own else "false"
     fate = f"CASE WHEN _kept THEN 0 WHEN _rule IS NULL THEN 1 WHEN {here} THEN 2 ELSE 3 END"
     sql = f"SELECT {key} AS key, {fate} AS fate, count(*), sum(_seconds) FROM _reached GROUP BY key, fate"

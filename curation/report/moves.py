@@ -13,12 +13,12 @@ import duckdb
 import numpy as np
 
 from catalogs.query import first_row
-from curation.decide import rule_sql
-from curation.policy import Rule
+from curation.deciding.bound import BoundStage
+from curation.deciding.policy import Rule
+from curation.deciding.rules import rule_sql
+from curation.deciding.thresholds import Comparison, comparisons
 from curation.report.amounts import Amount
 from curation.report.histograms import Axis, Span, bin_sql, finite, nice_width, spans
-from curation.resolve import StagePlan
-from curation.thresholds import Comparison, comparisons
 
 STEPS = 200
 _WHOLE = frozenset(sign + size + "INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")) | {
@@ -61,30 +61,30 @@ class Judged:
     fixed: str
 
 
-def judged_thresholds(plan: StagePlan) -> list[Judged]:
+def judged_thresholds(bound: BoundStage) -> list[Judged]:
     """Every threshold of a stage that can be moved: comparisons but equality."""
     found = []
-    for rule in plan.policy.rules:
+    for rule in bound.policy.rules:
         for comparison in comparisons(rule.expression):
             if comparison.operator == "=":
                 continue
-            fixed = f"({_passes(plan, rule, 'false')})"
-            swayed = f"({_passes(plan, rule, comparison.rest)} AND NOT {fixed} AND ({comparison.value}) IS NOT NULL)"
+            fixed = f"({_passes(bound, rule, 'false')})"
+            swayed = f"({_passes(bound, rule, comparison.rest)} AND NOT {fixed} AND ({comparison.value}) IS NOT NULL)"
             found.append(Judged(rule, comparison, swayed, fixed))
     return found
 
 
-def _passes(plan: StagePlan, rule: Rule, instead: str) -> str:
+def _passes(bound: BoundStage, rule: Rule, instead: str) -> str:
     """SQL for whether a clip passes a stage in which one rule asks something else."""
     changed = replace(rule, expression=instead)
-    rules = tuple(changed if other is rule else other for other in plan.policy.rules)
-    return f"({rule_sql(replace(plan, policy=replace(plan.policy, rules=rules)))}) IS NULL"
+    rules = tuple(changed if other is rule else other for other in bound.policy.rules)
+    return f"({rule_sql(replace(bound, policy=replace(bound.policy, rules=rules)))}) IS NULL"
 
 
-def moves_of(connection: duckdb.DuckDBPyConnection, plan: StagePlan) -> list[Move]:
+def moves_of(connection: duckdb.DuckDBPyConnection, bound: BoundStage) -> list[Move]:
     """The moves of a stage, over the table ``_reached`` (curation.report.walk)."""
     found = []
-    for judged in judged_thresholds(plan):
+    for judged in judged_thresholds(bound):
         (span,) = spans(connection, [judged.comparison.value], judged.swayed)
         if span is not None:
             found.append(_move(connection, judged, span))

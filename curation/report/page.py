@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
+from curation.deciding.thresholds import comparisons
 from curation.report import figures, words
 from curation.report.data import ReportData, StageData
 from curation.report.histograms import Bars, Histogram, Text
 from curation.report.moves import Move
 from curation.report.record import short_hash
-from curation.thresholds import comparisons
 
 #: What the fates of clips are called in legends and tables.
 FATE_NAMES = {
@@ -106,10 +106,10 @@ def _stage(stage: StageData, first_move: int) -> dict[str, Any]:
         for column in stage.columns
     ]
     return {
-        "plan": stage.plan,
+        "bound": stage.bound,
         "line": stage.line,
         "columns": columns,
-        "undrawn": [rule.name for rule in stage.plan.policy.rules if not comparisons(rule.expression)],
+        "undrawn": [rule.name for rule in stage.bound.policy.rules if not comparisons(rule.expression)],
         "other_moves": [entry for entry in numbered if entry.move.comparison.column not in names],
         "sheets": stage.sheets,
     }

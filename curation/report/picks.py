@@ -11,10 +11,10 @@ import duckdb
 import pyarrow as pa
 
 from catalogs.media import ClipSpan
-from curation.policy import Rule, rule_columns
+from curation.deciding.bound import BoundStage
+from curation.deciding.policy import Rule, rule_columns
 from curation.report.moves import Judged, judged_thresholds
 from curation.report.walk import CLIP_ID, Walk
-from curation.resolve import StagePlan
 
 Kind = Literal["passed", "dropped", "borderline"]
 
@@ -42,25 +42,25 @@ class Sheet:
     picks: tuple[Pick, ...]
 
 
-def sheets_of(walk: Walk, plan: StagePlan, clips: int) -> list[Sheet]:
+def sheets_of(walk: Walk, bound: BoundStage, clips: int) -> list[Sheet]:
     """The sheets of a stage, over the table ``_reached``, each of at most ``clips`` clips.
 
     The same seed of the walk picks the same clips.
     """
     if not clips:
         return []
-    rules = plan.policy.rules
+    rules = bound.policy.rules
     passed = f"_reached WHERE _rule IS NULL ORDER BY _place LIMIT {clips}"
-    sheets = [Sheet("passed", "Passed", _picks(walk, plan, rules, passed))]
+    sheets = [Sheet("passed", "Passed", _picks(walk, bound, rules, passed))]
     for rule in rules:
         dropped = f"_reached WHERE _rule = '{rule.name}' ORDER BY _place LIMIT {clips}"
         sheets.append(
-            Sheet("dropped", f"Dropped by {rule.name}: {rule.expression}", _picks(walk, plan, [rule], dropped))
+            Sheet("dropped", f"Dropped by {rule.name}: {rule.expression}", _picks(walk, bound, [rule], dropped))
         )
-    for judged in judged_thresholds(plan):
+    for judged in judged_thresholds(bound):
         title = f"Nearest to {judged.comparison} ({judged.rule.name}), either side"
         nearest = _nearest(judged, max(1, clips // 2))
-        sheets.append(Sheet("borderline", title, _picks(walk, plan, [judged.rule], nearest)))
+        sheets.append(Sheet("borderline", title, _picks(walk, bound, [judged.rule], nearest)))
     return [sheet for sheet in sheets if sheet.picks]
 
 
@@ -75,12 +75,12 @@ def _nearest(judged: Judged, clips: int) -> str:
     return f"({' UNION ALL '.join(sides)})"
 
 
-def _picks(walk: Walk, plan: StagePlan, rules: Sequence[Rule], source: str) -> tuple[Pick, ...]:
+def _picks(walk: Walk, bound: BoundStage, rules: Sequence[Rule], source: str) -> tuple[Pick, ...]:
     """The clips of ``source`` (SQL), with what ``rules`` look at."""
     columns = list(dict.fromkeys(column for rule in rules for column in rule.columns))
     chosen = ", ".join([CLIP_ID, "_stop", "_stop_rule", *(f'"{column}"' for column in columns)])
     rows = walk.connection.execute(f"SELECT {chosen} FROM {source}").fetchall()
-    types = rule_columns(plan.stage)
+    types = rule_columns(bound.stage)
     return tuple(
         Pick(
             clip_id,

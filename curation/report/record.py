@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any
 
 import duckdb
 
 from catalogs.catalog import Catalog
 from catalogs.query import first_row
+from catalogs.runs import RunRecord, StageFigures, run_records
 from curation.annotation.gates import Gate, current_gate, is_stale, outcome_line
-from curation.history import RunRecord, parse_run
-from curation.resolve import FunnelPlan
+from curation.deciding.bound import Funnel
 from stages.base import MISSING
 
 
@@ -61,7 +59,7 @@ class GateLine:
 
 
 @dataclass(frozen=True)
-class StageRecord:
+class StageOrigin:
     """Where a stage's numbers come from.
 
     Attributes:
@@ -110,22 +108,21 @@ class Record:
     pools: list[PoolLine]
     failures: list[FailureLine]
     gates: list[GateLine]
-    stages: list[StageRecord]
+    stages: list[StageOrigin]
     runs: list[RunRecord]
     costs: list[CostLine]
 
 
-def read_record(catalog: Catalog, funnel: FunnelPlan, connection: duckdb.DuckDBPyConnection) -> Record:
-    """``connection`` is one of :func:`curation.verdicts.open_views`."""
-    summaries = [catalog.store.read_json(name) for name in sorted(catalog.store.find("runs", ".json"), reverse=True)]
-    now = datetime.now(timezone.utc)
+def read_record(catalog: Catalog, funnel: Funnel, connection: duckdb.DuckDBPyConnection) -> Record:
+    """``connection`` is one of :func:`curation.deciding.verdicts.open_views`."""
+    runs = run_records(catalog)
     return Record(
         pools=_pools(connection),
         failures=_failures(connection),
-        gates=[_gate(catalog, funnel, plan.name) for plan in funnel.stages],
+        gates=[_gate(catalog, funnel, bound.name) for bound in funnel.stages],
         stages=_stages(funnel),
-        runs=[parse_run(summary, now) for summary in summaries],
-        costs=_costs(connection, funnel, summaries, now),
+        runs=runs,
+        costs=_costs(connection, funnel, runs),
     )
 
 
@@ -147,50 +144,50 @@ def _failures(connection: duckdb.DuckDBPyConnection) -> list[FailureLine]:
     return [FailureLine(stage, code, count, example, detail or "") for stage, code, count, example, detail in rows]
 
 
-def _gate(catalog: Catalog, funnel: FunnelPlan, stage: str) -> GateLine:
+def _gate(catalog: Catalog, funnel: Funnel, stage: str) -> GateLine:
     gate = current_gate(catalog, funnel, stage)
-    plan = funnel.stage(stage)
-    return GateLine(stage, gate, is_stale(gate, funnel) if gate else None, bool(plan and plan.policy.rules))
+    bound = funnel.stage(stage)
+    return GateLine(stage, gate, is_stale(gate, funnel) if gate else None, bool(bound and bound.policy.rules))
 
 
-def _stages(funnel: FunnelPlan) -> list[StageRecord]:
+def _stages(funnel: Funnel) -> list[StageOrigin]:
     return [
-        StageRecord(
-            stage=plan.name,
-            fingerprint=plan.digest,
-            backend=plan.fingerprint.backend,
-            version=plan.fingerprint.version,
-            weights=plan.fingerprint.weights,
-            settings={key: str(value) for key, value in {**plan.fingerprint.config, **plan.fingerprint.media}.items()},
-            rules={rule.name: rule.expression for rule in plan.policy.rules},
-            on_unavailable=plan.policy.on_unavailable,
-            missing=plan.missing,
-            missing_columns=plan.unavailable_columns,
+        StageOrigin(
+            stage=bound.name,
+            fingerprint=bound.digest,
+            backend=bound.fingerprint.backend,
+            version=bound.fingerprint.version,
+            weights=bound.fingerprint.weights,
+            settings={
+                key: str(value) for key, value in {**bound.fingerprint.config, **bound.fingerprint.media}.items()
+            },
+            rules={rule.name: rule.expression for rule in bound.policy.rules},
+            on_unavailable=bound.policy.on_unavailable,
+            missing=bound.missing,
+            missing_columns=bound.unavailable_columns,
         )
-        for plan in funnel.stages
+        for bound in funnel.stages
     ]
 
 
-def _costs(
-    connection: duckdb.DuckDBPyConnection, funnel: FunnelPlan, summaries: Iterable[Mapping[str, Any]], now: datetime
-) -> list[CostLine]:
-    same: dict[str, list[Any]] = {plan.name: [] for plan in funnel.stages}
-    for summary in summaries:
-        for record in parse_run(summary, now).stages:
-            if record.stage in same and summary["fingerprints"].get(record.stage) == funnel.digests[record.stage]:
-                same[record.stage].append(record)
+def _costs(connection: duckdb.DuckDBPyConnection, funnel: Funnel, runs: Iterable[RunRecord]) -> list[CostLine]:
+    same: dict[str, list[StageFigures]] = {bound.name: [] for bound in funnel.stages}
+    for run in runs:
+        for figures in run.stages:
+            if figures.stage in same and run.fingerprints.get(figures.stage) == funnel.digests[figures.stage]:
+                same[figures.stage].append(figures)
     lines = []
-    for plan in funnel.stages:
-        records = same[plan.name]
+    for bound in funnel.stages:
+        records = same[bound.name]
         decoding = [record.decode_seconds for record in records if record.decode_seconds is not None]
         measured = sum(record.measured for record in records)
-        clip_s = _mean_seconds(connection, plan.name if plan.name != "scene_split" else None) if measured else 0.0
+        clip_s = _mean_seconds(connection, bound.name if bound.name != "scene_split" else None) if measured else 0.0
         lines.append(
             CostLine(
-                stage=plan.name,
+                stage=bound.name,
                 runs=len(records),
                 measured=measured,
-                busy_seconds=sum((record.decode_seconds or 0.0) + record.infer_seconds for record in records),
+                busy_seconds=sum(record.seconds for record in records),
                 decode_seconds=sum(decoding) if decoding else None,
                 hours=measured * clip_s / 3600,
             )

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import duckdb
 
 from catalogs.query import first_row
-from curation.decide import rule_inputs
+from curation.deciding.bound import BoundStage, Funnel
+from curation.deciding.rules import rule_inputs
+from curation.deciding.verdicts import STOPS
 from curation.report.amounts import Amount, total
 from curation.report.histograms import measured_fields
-from curation.resolve import FunnelPlan, StagePlan
-from curation.verdicts import STOPS
 
 _KEPT = 255  #: ``stop`` of a clip that nothing stopped
 _ID = "substr(clip_id, 2)::UUID"  # the 32 hex digits of a clip id in 16 bytes: ten million are joined in memory
@@ -43,16 +43,16 @@ class FunnelLine:
 
 
 class Walk:
-    """The clips of a catalog with where they stopped, on a connection of :func:`curation.verdicts.open_views`.
+    """The clips of a catalog with where they stopped, on a connection of :func:`curation.deciding.verdicts.open_views`.
 
     Args:
         seed: decides which clips :meth:`reached` puts first (column ``_place``).
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, funnel: FunnelPlan, seed: int = 0):
+    def __init__(self, connection: duckdb.DuckDBPyConnection, funnel: Funnel, seed: int = 0):
         self.connection = connection
         self.funnel = funnel
-        self._names = [plan.name for plan in funnel.stages]
+        self._names = [bound.name for bound in funnel.stages]
         connection.execute(
             f"""CREATE TEMP TABLE _walked AS
             SELECT {_ID} AS _id, duration_s AS _seconds, rule AS drop_rule, stop IS NULL AS _kept,
@@ -67,14 +67,14 @@ class Walk:
         ).fetchall()
         entered = total(Amount(clips, seconds) for _, _, clips, seconds in rows)
         lines = []
-        for number, plan in enumerate(self.funnel.stages):
+        for number, bound in enumerate(self.funnel.stages):
             stopped = {rule: Amount(clips, seconds) for stop, rule, clips, seconds in rows if stop == number}
             passed = entered - total(stopped.values())
             failed, pending = stopped.pop("failed", Amount()), stopped.pop(None, Amount())
-            rules = [rule.name for rule in plan.policy.rules if rule.name in stopped]
+            rules = [rule.name for rule in bound.policy.rules if rule.name in stopped]
             dropped = {rule: stopped[rule] for rule in (*rules, *sorted(stopped.keys() - set(rules)))}
-            unmeasured = self._unmeasured(plan, entered)
-            lines.append(FunnelLine(plan.name, entered, passed, dropped, failed, pending, unmeasured))
+            unmeasured = self._unmeasured(bound, entered)
+            lines.append(FunnelLine(bound.name, entered, passed, dropped, failed, pending, unmeasured))
             entered = passed
         return lines
 
@@ -92,16 +92,16 @@ class Walk:
         return f"{name} pending" if rule is None else f"dropped by {name}: {rule}"
 
     @contextmanager
-    def reached(self, plan: StagePlan) -> Iterator[None]:
+    def reached(self, bound: BoundStage) -> Iterator[None]:
         """Table ``_reached`` for the time being: the clips that got as far as a stage and were measured by it.
 
         Columns: what the stage has measured and what its rules look at, ``_id`` (see :data:`CLIP_ID`), ``_seconds``,
         ``_place``, ``_kept`` (to the end), ``_rule`` (of this stage, that dropped it; NULL: passed), ``_stop`` and
         ``_stop_rule`` (see :meth:`stopped_at`).
         """
-        number = self._names.index(plan.name)
-        table = "clips" if plan.stage.key == "source_id" else f'"{plan.name}"'
-        own = dict.fromkeys((*(field.name for field in measured_fields(plan)), *rule_inputs(plan)))
+        number = self._names.index(bound.name)
+        table = "clips" if bound.stage.key == "source_id" else f'"{bound.name}"'
+        own = dict.fromkeys((*(field.name for field in measured_fields(bound)), *rule_inputs(bound)))
         self.connection.execute(
             f"""CREATE TEMP TABLE _reached AS
             SELECT {", ".join(f'measured."{name}"' for name in own)}, _id, _seconds, _place, _kept,
@@ -113,15 +113,15 @@ class Walk:
         finally:
             self.connection.execute("DROP TABLE _reached")
 
-    def _unmeasured(self, plan: StagePlan, entered: Amount) -> Amount:
-        if not plan.is_available:
+    def _unmeasured(self, bound: BoundStage, entered: Amount) -> Amount:
+        if not bound.is_available:
             return entered
-        if not plan.unavailable_columns:
+        if not bound.unavailable_columns:
             return Amount()
         found = first_row(
             self.connection.execute(
-                f"""SELECT count(*), sum(_seconds) FROM "{plan.name}" JOIN _walked ON {_ID} = _id
-            WHERE status = 'unavailable' AND stop >= {self._names.index(plan.name)}"""
+                f"""SELECT count(*), sum(_seconds) FROM "{bound.name}" JOIN _walked ON {_ID} = _id
+            WHERE status = 'unavailable' AND stop >= {self._names.index(bound.name)}"""
             )
         )
         clips, seconds = found or (0, None)

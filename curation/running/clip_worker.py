@@ -23,14 +23,15 @@ from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from catalogs.media import ClipMedia, MediaLimits
-from curation.decide import Decider
-from curation.logs import about
-from curation.resolve import FunnelPlan, StagePlan
-from curation.running.replan import Replanner
-from curation.running.tally import Tally
-from curation.running.watchdog import Watchdog
-from curation.running.worker import HANG_FACTOR, HUNG, REPLACED, failure_row, one_thread_per_library
-from curation.units import Bundle, ClipTask, Unit
+from curation.deciding.bound import BoundStage, Funnel
+from curation.deciding.rules import Decider
+from curation.running.quarantine import HUNG, REPLACED, failure_row
+from curation.running.still_owed import StillOwed
+from curation.running.units import Bundle, ClipTask, Unit
+from runner.logs import about
+from runner.tally import Tally
+from runner.watchdog import Watchdog
+from runner.worker import HANG_FACTOR, one_thread_per_library
 from stages.base import BatchScorer, Measurement, Scorer, takes_several
 
 BATCH_FACTOR = 8  # a batch is so many times a scorer's concurrency: its end, when places stay empty, is a small part
@@ -40,7 +41,7 @@ BATCH_FACTOR = 8  # a batch is so many times a scorer's concurrency: its end, wh
 class _StageWork:
     """What one stage has come to in the unit in hand, as far as it is not committed."""
 
-    plan: StagePlan
+    bound: BoundStage
     name: str
     has_rules: bool
     is_wanted: bool  #: False: this run does not measure it, so a clip that is owed it ends there
@@ -52,8 +53,8 @@ class _StageWork:
     decode_seconds: float = 0.0
 
     @classmethod
-    def of(cls, plan: StagePlan, only: frozenset[str] | None) -> _StageWork:
-        return cls(plan, plan.name, bool(plan.policy.rules), only is None or plan.name in only)
+    def of(cls, bound: BoundStage, only: frozenset[str] | None) -> _StageWork:
+        return cls(bound, bound.name, bool(bound.policy.rules), only is None or bound.name in only)
 
 
 @dataclass(slots=True)
@@ -64,31 +65,31 @@ class _Work:
     stages: list[_StageWork]
     tally: Tally
     is_single: bool
-    at: tuple[ClipTask, StagePlan] | None = None  #: the clip and the stage in hand; None while several are
+    at: tuple[ClipTask, BoundStage] | None = None  #: the clip and the stage in hand; None while several are
 
     def count(self, task: ClipTask) -> None:
         """Nothing more is owed to this clip."""
-        self.tally.clips += 1
-        self.tally.clip_seconds += task.span.duration_s
+        self.tally.items += 1
+        self.tally.video_seconds += task.span.duration_s
 
     def in_hand(self) -> dict[str, str]:
         """What log records are about."""
         if (at := self.at) is None:
             return {}
-        task, plan = at
-        return {"clip_id": task.span.clip_id, "stage": plan.name}
+        task, bound = at
+        return {"clip_id": task.span.clip_id, "stage": bound.name}
 
 
 class ClipWorker:
     """Measures clips: every stage of the job in policy order, stopping at a clip's first failing rule."""
 
-    def __init__(self, catalog_url: str, funnel: FunnelPlan, limits: MediaLimits, only: frozenset[str] | None = None):
+    def __init__(self, catalog_url: str, funnel: Funnel, limits: MediaLimits, only: frozenset[str] | None = None):
         one_thread_per_library()
         self._catalog = Catalog.open(catalog_url)
         self._media, self._limits, self._only = funnel.policy.media, limits, only
         self._stages = list(_within_reach(funnel))
-        self._dense = {plan.name for plan in funnel.measuring if "dense" in plan.stage.views}
-        self._replan = Replanner(self._catalog, funnel, only)
+        self._dense = {bound.name for bound in funnel.measuring if "dense" in bound.stage.views}
+        self._replan = StillOwed(self._catalog, funnel, only)
         self._decider = Decider()
         self._scorers: dict[str, Scorer] = {}
         self._batching: dict[str, BatchScorer] = {}  # those of the scorers that take several clips
@@ -109,7 +110,7 @@ class ClipWorker:
         """
         owed, settled = self._replan(unit)
         tally = settled if unit.is_again else Tally()
-        stages = [_StageWork.of(plan, self._only) for plan in self._stages]
+        stages = [_StageWork.of(bound, self._only) for bound in self._stages]
         work = self._work = _Work(owed, stages, tally, is_single=len(owed) == 1)
         try:
             with about(work.in_hand):
@@ -131,19 +132,19 @@ class ClipWorker:
     def _commit(self, work: _Work) -> None:
         tally = work.tally
         for one in work.stages:
-            plan, measured, failures = one.plan, one.measured, one.failures
+            bound, measured, failures = one.bound, one.measured, one.failures
             one.measured, one.failures = [], []
             if failures:
                 tally.note_failures(failures)
                 table = pa.Table.from_pylist(failures, schema=schema.FAILURES)
-                self._catalog.add_failures(plan.name, plan.digest, work.unit.shard.stem, table)
+                self._catalog.add_failures(bound.name, bound.digest, work.unit.shard.stem, table)
             if measured:
-                tally.measured[plan.name] += len(measured)
-                self._catalog.add_measurements(plan.name, plan.digest, work.unit.shard, _table(plan, measured))
+                tally.measured[bound.name] += len(measured)
+                self._catalog.add_measurements(bound.name, bound.digest, work.unit.shard, _table(bound, measured))
             if measured or failures or one.seconds:
-                tally.kept[plan.name] += one.kept
-                tally.seconds[plan.name] += one.seconds
-                tally.decode_seconds[plan.name] += one.decode_seconds
+                tally.kept[bound.name] += one.kept
+                tally.seconds[bound.name] += one.seconds
+                tally.decode_seconds[bound.name] += one.decode_seconds
                 one.kept, one.seconds, one.decode_seconds = 0, 0.0, 0.0
 
     def _last_words(self) -> None:
@@ -154,9 +155,9 @@ class ClipWorker:
         if (work := self._work) is None:
             return
         if work.at is not None:
-            task, plan = work.at
-            (one,) = (one for one in work.stages if one.plan is plan)
-            one.failures.append(self._failure(task, plan, HUNG))
+            task, bound = work.at
+            (one,) = (one for one in work.stages if one.bound is bound)
+            one.failures.append(self._failure(task, bound, HUNG))
         self._commit(work)
 
     def _begin(self, task: ClipTask, work: _Work) -> None:
@@ -169,12 +170,12 @@ class ClipWorker:
             if passed is None:
                 if not one.is_wanted:
                     break
-                work.at = task, one.plan
+                work.at = task, one.bound
                 if task.is_replaced:
-                    one.failures.append(self._failure(task, one.plan, REPLACED))
+                    one.failures.append(self._failure(task, one.bound, REPLACED))
                     break
                 if (scorer := self._scorers.get(one.name)) is None:
-                    scorer = self._load(one.plan)
+                    scorer = self._load(one.bound)
                     began = time.monotonic()
                 if one.name in self._batching:
                     one.waiting.append(_passed(task, *work.stages[: work.stages.index(one)]))
@@ -195,14 +196,14 @@ class ClipWorker:
         """A row or a failure row, of what ``measure(*clip)`` returns or raises; whether the clip passed."""
         try:
             clip_id, measured = task.span.clip_id, measure(*clip)
-            passed = not one.has_rules or self._decider.keeps(one.plan, {"clip_id": clip_id} | vars(measured))
+            passed = not one.has_rules or self._decider.keeps(one.bound, {"clip_id": clip_id} | vars(measured))
             one.measured.append((clip_id, measured))
             one.kept += passed
             return passed
         except UserError:
             raise  # no clip's fault: the run stops with this line
         except Exception as error:
-            one.failures.append(self._failure(task, one.plan, error))
+            one.failures.append(self._failure(task, one.bound, error))
             return False
 
     def _measure_waiting(self, work: _Work, stop: threading.Event, factor: int = 0) -> None:
@@ -221,7 +222,7 @@ class ClipWorker:
         """One stage on many clips; returns those that passed and go on. After ``stop`` no clip begins or goes on."""
         clips = [self._open(task) for task in tasks]
         passed = []
-        work.at = (tasks[0], one.plan) if len(tasks) == 1 else None
+        work.at = (tasks[0], one.bound) if len(tasks) == 1 else None
         began = time.monotonic()
         with about(stage=one.name), closing(self._results(one.name, clips, stop)) as results:
             for position, result in results:
@@ -252,36 +253,36 @@ class ClipWorker:
                     return
                 yield found
 
-    def _failure(self, task: ClipTask, plan: StagePlan, error: Exception) -> dict:
-        return failure_row(plan, task.span.clip_id, error, task.attempts.get(plan.name, 0) + 1)
+    def _failure(self, task: ClipTask, bound: BoundStage, error: Exception) -> dict:
+        return failure_row(bound, task.span.clip_id, error, task.attempts.get(bound.name, 0) + 1)
 
     def _open(self, task: ClipTask) -> ClipMedia:
         """The clip's media for the stages that it still has before it; nothing is read yet."""
         dense_wanted = not task.done.keys() >= self._dense
         return ClipMedia(task.span, self._media, self._limits, dense_wanted)
 
-    def _load(self, plan: StagePlan) -> Scorer:
+    def _load(self, bound: BoundStage) -> Scorer:
         """The stage's scorer, loaded when the first clip gets this far."""
-        plan.check_installed(self._media)
-        scorer = self._scorers[plan.name] = plan.backend.load(plan.policy.config)
+        bound.check_installed(self._media)
+        scorer = self._scorers[bound.name] = bound.backend.load(bound.policy.config)
         if takes_several(scorer):
-            self._batching[plan.name] = scorer
+            self._batching[bound.name] = scorer
         return scorer
 
 
-def _within_reach(funnel: FunnelPlan) -> Generator[StagePlan, None, None]:
+def _within_reach(funnel: Funnel) -> Generator[BoundStage, None, None]:
     """The stages that can measure here; those behind one that cannot, and drops every clip therefore, are never met."""
-    for plan in funnel.measuring:
-        if plan.is_available:
-            yield plan
-        elif plan.policy.on_unavailable == "drop":
+    for bound in funnel.measuring:
+        if bound.is_available:
+            yield bound
+        elif bound.policy.on_unavailable == "drop":
             return
 
 
-def _table(plan: StagePlan, measured: list[tuple[str, Measurement]]) -> pa.Table:
+def _table(bound: BoundStage, measured: list[tuple[str, Measurement]]) -> pa.Table:
     """Rows as the catalog wants them, column by column: a dict for every row takes several times as long."""
     clip_ids, measurements = zip(*measured, strict=True)
-    wanted = schema.measurement_schema(plan.stage.columns)
+    wanted = schema.measurement_schema(bound.stage.columns)
     columns = [clip_ids, *(list(map(attrgetter(name), measurements)) for name in wanted.names[1:])]
     return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, wanted, strict=True)], schema=wanted)
 

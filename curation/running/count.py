@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from catalogs.errors import ErrorCode, UserError
 from curation.running.journal import Journal
-from curation.running.tally import Tally
-from curation.summary import Progress
+from runner.progress import Progress
+from runner.tally import Tally
 
 _HOPELESS_ROWS = 200
 _NOT_THE_CLIPS = (ErrorCode.INTERNAL, ErrorCode.UNREACHABLE)
@@ -45,8 +45,7 @@ class PhaseCount:
         self.tally.add(tally)
         self._progress.advance(self._phase, items, tally)
         self.note()
-        for failure, rows in self.tally.failed.items():
-            stage, _, code = failure.partition(":")
+        for (stage, code), rows in self.tally.failed.items():
             if code in _NOT_THE_CLIPS and rows >= _HOPELESS_ROWS and not self.tally.measured[stage]:
                 bug = f"; the first:\n{self.tally.bugs[0]}" if self.tally.bugs else ""
                 raise UserError(

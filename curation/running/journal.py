@@ -1,14 +1,14 @@
-"""Writes the summary of a run while it goes on, so that a driver that is killed leaves a trace."""
+"""Writes the record of a run while it goes on, so that a driver that is killed leaves a trace."""
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict
+from collections import defaultdict
 
 from catalogs.catalog import Catalog
-from curation.running.tally import Tally
-from curation.summary import RunSummary
+from catalogs.runs import PhaseRecord, RunRecord, StageFigures, write_run
+from runner.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -16,24 +16,54 @@ _EVERY_S = 30.0
 
 
 class Journal:
-    """One run's summary and its file, ``runs/<run_id>.json``."""
+    """Keeps one run's record and its file up to date."""
 
-    def __init__(self, catalog: Catalog, summary: RunSummary):
-        self.summary = summary
+    def __init__(self, catalog: Catalog, record: RunRecord):
+        self.record = record
         self._catalog = catalog
         self._began = self._written = time.monotonic()
 
     def note(self, phase: str, tally: Tally, wall_seconds: float) -> None:
-        """What a phase has done so far; written now and then."""
-        self.summary.note(phase, tally, wall_seconds)
+        """Take down what a phase has done so far; written now and then."""
+        self.record.phases[phase] = phase_record(phase, tally, wall_seconds)
         if time.monotonic() - self._written > _EVERY_S:
             self.write()
 
     def write(self) -> None:
-        """Write it now. A storage that refuses is logged: it must not hide an error that is already on its way."""
+        """Write the record now. A storage that refuses is logged: it must not hide an error that is on its way."""
         self._written = time.monotonic()
-        self.summary.seconds = round(self._written - self._began, 3)
+        self.record.seconds = round(self._written - self._began, 3)
         try:
-            self._catalog.write_run(self.summary.run_id, asdict(self.summary))
+            write_run(self._catalog, self.record)
         except OSError as error:
-            log.error("cannot write the run summary: %s", error)
+            log.error("cannot write the run record: %s", error)
+
+
+def phase_record(phase: str, tally: Tally, wall_seconds: float) -> PhaseRecord:
+    """Turn a phase's tally into its part of the run record."""
+    codes: dict[str, dict[str, int]] = defaultdict(dict)
+    for failure, rows in tally.failed.items():
+        codes[failure.step][failure.code] = rows
+    stages = dict.fromkeys([*tally.measured, *tally.seconds, *codes])
+    is_recorded = phase == "measure"  # rules of scene_split are applied when planning
+    return PhaseRecord(
+        phase=phase,
+        items=tally.items,
+        video_seconds=round(tally.video_seconds, 3),
+        stages=tuple(
+            StageFigures(
+                phase=phase,
+                stage=stage,
+                measured=tally.measured[stage],
+                kept=tally.kept[stage] if is_recorded else None,
+                failed=codes.get(stage, {}),
+                seconds=round(tally.seconds.get(stage, 0.0), 3),
+                decode_seconds=round(tally.decode_seconds.get(stage, 0.0), 3),
+            )
+            for stage in stages
+        ),
+        wall_seconds=round(wall_seconds, 3),
+        wait_seconds=round(tally.wait_seconds, 3),
+        peak_memory_mb=round(tally.peak_memory_mb, 1),
+        bugs=tuple(tally.bugs),
+    )

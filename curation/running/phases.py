@@ -14,29 +14,30 @@ import ray
 
 from catalogs import schema
 from catalogs.catalog import Catalog
-from catalogs.errors import ClipError, ErrorCode
-from curation.logs import log_format
-from curation.plan import Retry, owed_units
-from curation.resolve import FunnelPlan, StagePlan
+from curation.deciding.bound import BoundStage, Funnel
+from curation.running.bundles import BundleSize, bundles
 from curation.running.clip_worker import ClipWorker
-from curation.running.cluster import Places, fused_resources, start_ray
 from curation.running.count import PhaseCount
-from curation.running.drain import Drain
-from curation.running.host import Job
+from curation.running.fused import fused_resources
 from curation.running.journal import Journal
-from curation.running.owed import owed_sources, read_times, uncut, unread
-from curation.running.pace import BundleSize, Pace, bundles
-from curation.running.pool import ActorPool
-from curation.running.replan import Replanner
+from curation.running.options import Retry, RunOptions
+from curation.running.owed_clips import owed_units
+from curation.running.owed_sources import owed_sources, read_times, uncut, unread
+from curation.running.quarantine import CRASHED, failure_row
 from curation.running.source_workers import IngestWorker, SplitWorker
-from curation.running.tally import Tally
-from curation.running.worker import failure_row
-from curation.summary import Progress, RunOptions
-from curation.units import Batch, Bundle
-from stages.base import Resources
+from curation.running.still_owed import StillOwed
+from curation.running.units import Bundle
+from runner.cluster import Slots, start_ray
+from runner.drain import Drain
+from runner.host import Job
+from runner.logs import log_format
+from runner.pace import Pace
+from runner.pool import ActorPool
+from runner.progress import Progress
+from runner.resources import Resources
+from runner.tally import Failure, Tally
+from runner.units import Batch
 from stages.ingest import PoolFile, sources_table, unusable_file
-
-CRASHED = ClipError(ErrorCode.CRASHED, "the worker process died on it, twice")
 
 _FEW_UNITS = 16  # with fewer than so many large units, they are made smaller, so that every worker gets some
 _UNIT_GROWTH = 16  # where clips cost next to nothing, a unit holds up to so many times the usual number,
@@ -49,7 +50,7 @@ class Phases:
     def __init__(
         self,
         catalog: Catalog,
-        funnel: FunnelPlan,
+        funnel: Funnel,
         options: RunOptions,
         progress: Progress,
         journal: Journal,
@@ -63,9 +64,9 @@ class Phases:
         """Hash the files and read their headers."""
         if not files:
             return
-        places = self._places(Resources())
-        units = _batches(files, most=64, workers=places.target())
-        job = self._job("ingest", IngestWorker, places, self._catalog.store.url, self._options.limits, dataset)
+        slots = self._slots(Resources())
+        units = _batches(files, most=64, workers=slots.target())
+        job = self._job("ingest", IngestWorker, slots, self._catalog.store.url, self._options.limits, dataset)
         before = read_times(self._catalog)
 
         def crashed(batch: Batch) -> Tally:
@@ -75,58 +76,56 @@ class Phases:
             left, settled = unread(self._catalog, batch.items, before)
             return Batch(tuple(left)), settled
 
-        self._work(job, places, units, len(files), crashed, remaining)
+        self._work(job, slots, units, len(files), crashed, remaining)
 
     def split(self, retry: Retry | None = None) -> bool:
         """Cut every source that has no clips under this fingerprint; whether another pass may do more."""
-        plan = self._funnel.split
-        planned = frozenset(self._catalog.clip_parts(plan.digest))  # before the plan, which then knows what is in them
-        owed, attempts = owed_sources(self._catalog, plan, retry)
+        bound = self._funnel.split
+        planned = frozenset(self._catalog.clip_parts(bound.digest))  # before the plan, which then knows what is in them
+        owed, attempts = owed_sources(self._catalog, bound, retry)
         if not owed:
             return False
-        places = self._places(plan.resources)
-        units = _batches(owed, most=32, workers=places.target())
-        arguments = self._catalog.store.url, plan, self._options.limits, attempts, planned
-        job = self._job("scene_split", SplitWorker, places, *arguments)
+        slots = self._slots(bound.resources)
+        units = _batches(owed, most=32, workers=slots.target())
+        arguments = self._catalog.store.url, bound, self._options.limits, attempts, planned
+        job = self._job("scene_split", SplitWorker, slots, *arguments)
 
         def crashed(batch: Batch) -> Tally:
             source_id = batch.items[0].source_id
-            return self._crashed(plan, source_id, "part-sources", attempts.get(source_id, 0))
+            return self._crashed(bound, source_id, "part-sources", attempts.get(source_id, 0))
 
         def remaining(batch: Batch) -> tuple[Batch, Tally]:
-            left, settled = uncut(self._catalog, plan, batch.items, attempts)
+            left, settled = uncut(self._catalog, bound, batch.items, attempts)
             return Batch(tuple(left)), settled
 
-        return self._work(job, places, units, len(owed), crashed, remaining)
+        return self._work(job, slots, units, len(owed), crashed, remaining)
 
     def measure(self, only: frozenset[str] | None, retry: Retry | None = None) -> bool:
         """Measure every clip that is owed something; whether another pass may do more."""
         # Each run begins at a place of its own, so that two drivers on one catalog rarely meet.
-        start = zlib.crc32(self._journal.summary.run_id.encode()) / 2**32
+        start = zlib.crc32(self._journal.record.run_id.encode()) / 2**32
         usual, largest = self._options.unit_clips, _UNIT_GROWTH * self._options.unit_clips
         units = owed_units(self._catalog, self._funnel, largest, only, retry, start)
         head = list(islice(units, _FEW_UNITS))
         if not head:
             return False
         start_ray(self._options)
-        fused = tuple(plan for plan in self._funnel.measuring if only is None or plan.name in only)
-        places = self._places(fused_resources(fused, ray.cluster_resources().get("GPU", 0.0)))
+        fused = tuple(bound for bound in self._funnel.measuring if only is None or bound.name in only)
+        slots = self._slots(fused_resources(fused, ray.cluster_resources().get("GPU", 0.0)))
         total, most = None, _BUNDLE_GROWTH * largest
         if len(head) < _FEW_UNITS:
             total = sum(len(unit) for unit in head)
-            usual, most = (_unit_size(total, size, places.target()) for size in (usual, most))
+            usual, most = (_unit_size(total, size, slots.target()) for size in (usual, most))
         pace = Pace()
         owed = bundles(chain(head, units), BundleSize(usual, most), pace)
-        job = self._job(
-            "measure", ClipWorker, places, self._catalog.store.url, self._funnel, self._options.limits, only
-        )
-        replan = Replanner(self._catalog, self._funnel, only)
-        return self._work(job, places, owed, total, self._crashed_clip, replan.bundle, pace)
+        job = self._job("measure", ClipWorker, slots, self._catalog.store.url, self._funnel, self._options.limits, only)
+        replan = StillOwed(self._catalog, self._funnel, only)
+        return self._work(job, slots, owed, total, self._crashed_clip, replan.bundle, pace)
 
     def _work(
         self,
         job: Job,
-        places: Places,
+        slots: Slots,
         units: Iterable[Any],
         total: int | None,
         crashed: Callable[[Any], Tally],
@@ -144,44 +143,44 @@ class Phases:
         """
         count = self._counts.setdefault(job.phase, PhaseCount(job.phase, self._progress, self._journal))
         with count.passing(total):
-            pool = ActorPool[Any](job, places, self._options, self._drain, count.note, remaining, pace)
+            pool = ActorPool[Any](job, slots, self._options, self._drain, count.note, remaining, pace)
             with closing(pool.map(units)) as finished:
                 for done in finished:
                     count.add(done.items, done.tally or crashed(done.unit))
         self._drain.stop_if_requested()
         return bool(count.tally.passing)
 
-    def _job(self, phase: str, worker: type, places: Places, *arguments: Any) -> Job:
+    def _job(self, phase: str, worker: type, slots: Slots, *arguments: Any) -> Job:
         return Job(
             phase=phase,
             worker=worker,
             arguments=arguments,
-            memory_gb=places.memory_gb,
+            memory_gb=slots.memory_gb,
             memory_factor=self._options.memory_factor,
             log_format=log_format(),
-            run_id=self._journal.summary.run_id,
+            run_id=self._journal.record.run_id,
         )
 
-    def _places(self, resources: Resources) -> Places:
+    def _slots(self, resources: Resources) -> Slots:
         start_ray(self._options)
         self._drain.listen()  # ray.init has put a handler of its own in place
-        return Places.of(resources, self._options)
+        return Slots.of(resources, self._options)
 
     def _crashed_file(self, file: PoolFile, dataset: str) -> Tally:
         self._catalog.add_sources(sources_table([unusable_file(file, dataset, CRASHED)]))
-        return Tally(1, failed=Counter({f"ingest:{ErrorCode.CRASHED.value}": 1}))
+        return Tally(1, failed=Counter({Failure("ingest", CRASHED.code.value): 1}))
 
     def _crashed_clip(self, bundle: Bundle) -> Tally:
         """The worker died in the first stage that is owed: a clip on its own is committed stage after stage."""
         (unit,) = bundle.units
         (task,) = unit.tasks
-        plan = next(p for p in self._funnel.measuring if p.is_available and p.name not in task.done)
-        return self._crashed(plan, task.span.clip_id, unit.shard.stem, task.attempts.get(plan.name, 0))
+        bound = next(p for p in self._funnel.measuring if p.is_available and p.name not in task.done)
+        return self._crashed(bound, task.span.clip_id, unit.shard.stem, task.attempts.get(bound.name, 0))
 
-    def _crashed(self, plan: StagePlan, key: str, stem: str, failed_before: int) -> Tally:
-        rows = pa.Table.from_pylist([failure_row(plan, key, CRASHED, failed_before + 1)], schema=schema.FAILURES)
-        self._catalog.add_failures(plan.name, plan.digest, stem, rows)
-        return Tally(1, failed=Counter({f"{plan.name}:{ErrorCode.CRASHED.value}": 1}))
+    def _crashed(self, bound: BoundStage, key: str, stem: str, failed_before: int) -> Tally:
+        rows = pa.Table.from_pylist([failure_row(bound, key, CRASHED, failed_before + 1)], schema=schema.FAILURES)
+        self._catalog.add_failures(bound.name, bound.digest, stem, rows)
+        return Tally(1, failed=Counter({Failure(bound.name, CRASHED.code.value): 1}))
 
 
 def _unit_size(items: int, most: int, workers: int) -> int:

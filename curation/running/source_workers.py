@@ -20,14 +20,15 @@ from catalogs.ids import clip_id
 from catalogs.media import MediaLimits
 from catalogs.media.same_file import checked
 from catalogs.store import read_together
-from curation.decide import Decider
-from curation.logs import about
-from curation.resolve import StagePlan
-from curation.running.tally import Tally
-from curation.running.watchdog import Watchdog
-from curation.running.worker import HANG_FACTOR, HUNG, failure_row, one_thread_per_library
-from curation.units import Batch
-from curation.whereabouts import SourceFile
+from catalogs.whereabouts import SourceFile
+from curation.deciding.bound import BoundStage
+from curation.deciding.rules import Decider
+from curation.running.quarantine import HUNG, failure_row
+from runner.logs import about
+from runner.tally import Failure, Tally
+from runner.units import Batch
+from runner.watchdog import Watchdog
+from runner.worker import HANG_FACTOR, one_thread_per_library
 from stages.ingest import PoolFile, ingest_file, sources_table, unusable_file
 from stages.scene_split import LIMIT_COVERS_S, SceneSpan, SceneSplitter
 
@@ -55,7 +56,7 @@ class IngestWorker:
         rows = self._rows
         if rows:
             self._catalog.add_sources(sources_table(rows))
-        failed = Counter(f"ingest:{row['error_code']}" for row in rows if row["status"] == "failed")
+        failed = Counter(Failure("ingest", row["error_code"]) for row in rows if row["status"] == "failed")
         seconds = sum(row["duration_s"] or 0.0 for row in rows)
         return Tally(len(rows), seconds, Counter(ingest=len(rows) - failed.total()), failed=failed)
 
@@ -109,16 +110,16 @@ class SplitWorker:
     def __init__(
         self,
         catalog_url: str,
-        plan: StagePlan,
+        bound: BoundStage,
         limits: MediaLimits,
         attempts: dict[str, int] | None = None,
         planned: frozenset[str] = frozenset(),
     ):
         one_thread_per_library()
         self._catalog = Catalog.open(catalog_url)
-        self._plan, self._limits, self._attempts = plan, limits, attempts or {}
-        self._splitter = cast(SceneSplitter, plan.backend.load(plan.policy.config))
-        self._uncut = _Uncut(self._catalog, plan.digest, planned)
+        self._bound, self._limits, self._attempts = bound, limits, attempts or {}
+        self._splitter = cast(SceneSplitter, bound.backend.load(bound.policy.config))
+        self._uncut = _Uncut(self._catalog, bound.digest, planned)
         self._watchdog = Watchdog(self._last_words)
         self._decider = Decider()
         self._cuts = _Cuts()
@@ -142,10 +143,10 @@ class SplitWorker:
             except Exception as error:
                 cuts.failures.append(self._failure(source.source_id, error))
             tally.seconds["scene_split"] += time.monotonic() - began
-            tally.clips += 1
-        tally.clip_seconds = sum(row["duration_s"] for row in cuts.clips)
+            tally.items += 1
+        tally.video_seconds = sum(row["duration_s"] for row in cuts.clips)
         tally.measured["scene_split"] = len(cuts.clips)
-        tally.kept["scene_split"] = sum(decision.keep for decision in self._decider.decide(self._plan, _table(cuts)))
+        tally.kept["scene_split"] = sum(decision.keep for decision in self._decider.decide(self._bound, _table(cuts)))
         tally.note_failures(cuts.failures)
         self._commit(cuts)
         return tally
@@ -154,9 +155,9 @@ class SplitWorker:
         # Failures first: a source with clips is done, so whatever else there is to say of it must be there before.
         if cuts.failures:
             table = pa.Table.from_pylist(cuts.failures, schema=schema.FAILURES)
-            self._catalog.add_failures("scene_split", self._plan.digest, "part-sources", table)
+            self._catalog.add_failures("scene_split", self._bound.digest, "part-sources", table)
         if cuts.clips:
-            self._catalog.add_clips(self._plan.digest, _table(cuts))
+            self._catalog.add_clips(self._bound.digest, _table(cuts))
 
     def _last_words(self) -> None:
         if self._cuts.source is not None:
@@ -164,7 +165,7 @@ class SplitWorker:
             self._commit(self._cuts)
 
     def _failure(self, key: str, error: Exception) -> dict:
-        return failure_row(self._plan, key, error, self._attempts.get(key, 0) + 1)
+        return failure_row(self._bound, key, error, self._attempts.get(key, 0) + 1)
 
     def _split(self, source: SourceFile) -> tuple[list[dict], list[dict]]:
         """Clip rows, and failure rows of shots that hold broken pictures."""

@@ -8,10 +8,10 @@ import numpy as np
 
 from stages.captions.chat import Answer, ChatServer, Sampling
 from stages.captions.question import first_message
-from stages.weights.folder import require_checkpoint
+from weights.folder import require_checkpoint
 
 if TYPE_CHECKING:
-    from stages.captions.skycaptioner import SkyCaptionerConfig
+    from stages.captions.config import SkyCaptionerConfig
 
 
 class Captioner(Protocol):

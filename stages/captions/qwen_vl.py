@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stages.captions.chat import Answer
-from stages.inspection import checkpoint
+from weights.inspection import checkpoint
 
 VIDEO_FPS = 2.0
 WHAT, FAMILY = "Qwen2.5-VL", "qwen2_5_vl"  #: in messages; in config.json

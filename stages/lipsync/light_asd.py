@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from stages.inspection import torch_file
+from weights.inspection import torch_file
 
 WHAT = "Light-ASD"  #: in messages
 WIDTH = 128  #: channels of every encoding

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from catalogs.errors import UserError
-from stages.inspection import checkpoint
+from weights.inspection import checkpoint
 
 WHAT = "an image-and-text model"  #: in messages
 LEVELS = (("excellent", 5.0), ("good", 4.0), ("fair", 3.0), ("poor", 2.0), ("bad", 1.0))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.vision.onnx import OnnxModel
+from stages.runtime.onnx import OnnxModel
 
 RATE = 16_000
 WINDOW_S = 9.01

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.vision.onnx import OnnxModel
+from stages.runtime.onnx import OnnxModel
 
 SAMPLE_RATE = 16_000
 WINDOW_S = 10.0

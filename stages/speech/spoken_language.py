@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.inspection import torch_file
+from weights.inspection import torch_file
 
 if TYPE_CHECKING:
     import torch

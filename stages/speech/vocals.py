@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.inspection import torch_file
 from stages.speech.speech_split import SplitSound
+from weights.inspection import torch_file
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from catalogs.media import ClipMedia
-from stages.vision.onnx import open_session
+from stages.runtime.onnx import open_session
 
 RATE = 16_000
 STEP = 512  #: samples per probability

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.vision.onnx import OnnxModel
+from stages.runtime.onnx import OnnxModel
 
 SIZE = 224
 SAME_PERSON = 0.62

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.runtime.tflite import TfliteModel
 from stages.vision.crops import SquareRegion
-from stages.vision.tflite import TfliteModel
 
 SIZE = 192
 N_LANDMARKS = 468

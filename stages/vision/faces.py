@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.runtime.tflite import TfliteModel
 from stages.vision.boxes import Letterbox, iou, square_around, suppress_overlaps
-from stages.vision.tflite import TfliteModel
 
 SIZE = 192
 STRIDE = 4

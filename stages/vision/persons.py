@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.runtime.onnx import OnnxModel
 from stages.vision.boxes import Letterbox, iou, square_around, suppress_overlaps
-from stages.vision.onnx import OnnxModel
 
 SIZE = 416
 STRIDES = (8, 16, 32)

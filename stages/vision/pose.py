@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.runtime.tflite import TfliteModel
 from stages.vision.boxes import Letterbox, square_around
 from stages.vision.crops import SquareRegion
-from stages.vision.tflite import TfliteModel
 
 DETECTOR_SIZE = 224
 ANCHOR_GRIDS = ((28, 2), (14, 2), (7, 6))  # cells across, anchors a cell

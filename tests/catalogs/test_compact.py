@@ -11,7 +11,7 @@ from catalogs.compact import compact
 from catalogs.gc import find_garbage, remove_garbage
 from catalogs.wide import FAILURE_COLUMNS
 from stages.listing import STAGES
-from tests.catalogs.small_catalog import (
+from tests.support.small_catalog import (
     PRINT,
     SPLIT,
     WHEN,

@@ -10,11 +10,11 @@ import pytest
 from catalogs import layout
 from catalogs.catalog import Catalog
 from catalogs.verify import verify
-from curation.counts import count_funnel
-from curation.plan import owed_units
-from curation.verdicts import open_views
-from tests.catalogs.compaction_model import Failed, Model
-from tests.curation.fakes import fake_funnel
+from curation.deciding.counts import count_funnel
+from curation.deciding.verdicts import open_views
+from curation.running.owed_clips import owed_units
+from tests.support.compaction_model import Failed, Model
+from tests.support.fakes import fake_funnel
 
 FUNNEL = fake_funnel(first="number < 6", second="number < 6")
 

@@ -9,8 +9,8 @@ from catalogs.catalog import Catalog
 from catalogs.compact import compact
 from catalogs.gc import find_garbage, remove_garbage, search
 from catalogs.verify import verify
-from tests.catalogs.small_catalog import SPLIT, layout_of, measure, small_catalog
-from tests.s3_server import S3, fresh_clients
+from tests.support.s3_server import S3, fresh_clients
+from tests.support.small_catalog import SPLIT, layout_of, measure, small_catalog
 
 NOW = timedelta(0)
 

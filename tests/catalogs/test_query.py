@@ -11,7 +11,7 @@ from catalogs.errors import UserError
 from catalogs.query import add_private, connect, parts_dataset, run_query, storage_error_of
 from catalogs.storage_errors import StorageError
 from catalogs.store import Store
-from tests.s3_server import S3, fresh_clients
+from tests.support.s3_server import S3, fresh_clients
 
 TABLE = pa.table({"a": range(1000), "b": ["x" * 100] * 1000})
 NAMES = ["t/part-1.parquet", "t/part-2.parquet"]

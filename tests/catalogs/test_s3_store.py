@@ -19,8 +19,8 @@ from catalogs.errors import UserError
 from catalogs.filesystems import first_contact
 from catalogs.storage_errors import StorageError
 from catalogs.store import Store
-from tests.not_s3 import web_server_without_pages
-from tests.s3_server import S3, fresh_clients
+from tests.support.not_s3 import web_server_without_pages
+from tests.support.s3_server import S3, fresh_clients
 
 TABLE = pa.table({"a": list(range(1000)), "b": ["x" * 100] * 1000})
 

@@ -10,7 +10,7 @@ from catalogs.compact import compact
 from catalogs.ids import source_id
 from catalogs.layout import Shard
 from catalogs.verify import verify
-from tests.catalogs.small_catalog import PRINT, SPLIT, WHEN, add_clips, fail, layout_of, measure, small_catalog
+from tests.support.small_catalog import PRINT, SPLIT, WHEN, add_clips, fail, layout_of, measure, small_catalog
 
 
 @pytest.fixture

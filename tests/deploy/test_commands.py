@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import typer
 
-from curation.cli import main, stage
-from curation.policy import load_policy
+from curation.deciding.policy import load_policy
+from funnel import main, stage
 from stages.listing import STAGES
-from tests.deploy.paths import CLUSTER_PAGE, DEPLOY, ROOT
+from tests.support.deploy_paths import CLUSTER_PAGE, DEPLOY, ROOT
 
 #: What stands for what in a script that takes arguments.
 SHELL_VALUES = {"stages": "person_count,face_count", "stage": "person_count", "ENVIRONMENT": "venv"}

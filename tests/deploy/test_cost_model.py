@@ -13,11 +13,11 @@ import pytest
 
 from catalogs import schema
 from catalogs.catalog import Catalog
-from curation.resolve import FunnelPlan
+from curation.deciding.bound import Funnel
 from scripts.cost_model import main
-from tests.curation.annotation.hand_written import add_measured, funnel, write_catalog
-from tests.curation.test_history import summary
-from tests.deploy.paths import ROOT
+from tests.support.deploy_paths import ROOT
+from tests.support.hand_written import add_measured, funnel, write_catalog
+from tests.support.run_files import write_run_file
 
 POLICY = """\
 name: costed
@@ -94,19 +94,19 @@ def _source(name: str, duration_s: float) -> dict[str, Any]:
     return dict.fromkeys(schema.SOURCES.names) | row | {"status": "ok", "ingested_at": datetime.now(timezone.utc)}
 
 
-def _add_failures(catalog: Catalog, plan: FunnelPlan, stage: str, ids: list[str], stem: str) -> None:
+def _add_failures(catalog: Catalog, plan: Funnel, stage: str, ids: list[str], stem: str) -> None:
     same = {"stage": stage, "fingerprint": plan.digests[stage], "error_code": "corrupt", "detail": "", "attempt": 1}
     rows = [{"id": one, **same, "traceback": None, "failed_at": datetime.now(timezone.utc)} for one in ids]
     catalog.add_failures(stage, plan.digests[stage], stem, pa.Table.from_pylist(rows, schema.FAILURES))
 
 
-def _write_runs(catalog: Catalog, plan: FunnelPlan) -> None:
+def _write_runs(catalog: Catalog, plan: Funnel) -> None:
     def write(number: int, stage: str, rows: int, seconds: float, **changes: Any) -> None:
         figures = {"clips": rows, "clip_seconds": 3.0 * rows, "measured": {stage: rows}, "kept": {stage: rows}}
         figures |= {"failed": {}, "seconds": {stage: seconds}, "decode_seconds": {stage: seconds / 2}}
         phase = "scene_split" if stage == "scene_split" else "measure"
         same = {"policy_text": POLICY, "fingerprints": plan.digests, "phases": {phase: figures}}
-        catalog.write_run(str(number), summary(str(number), **same | changes))
+        write_run_file(catalog, str(number), **same | changes)
 
     write(0, "face_count", 200, 9999.0, fingerprints=plan.digests | {"face_count": "of an older version"})
     write(1, "scene_split", 400, 100.0)
@@ -144,7 +144,7 @@ def test_shares_are_those_of_the_last_policy(pilot: str, cost_model: AsksForTabl
     """Clips that a looser rule lets through wait for the next stage: nobody knows yet what it keeps of them."""
     catalog = Catalog.open(pilot)
     looser = POLICY.replace(">= 96", ">= 10")
-    catalog.write_run("7", summary("7", policy_text=looser, fingerprints=funnel(POLICY).digests, phases={}))
+    write_run_file(catalog, "7", policy_text=looser, fingerprints=funnel(POLICY).digests, phases={})
     try:
         table = cost_model("--run", pilot, "--hours", "1600")
     finally:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from curation.running.metrics import FIGURES
-from tests.deploy.paths import DEPLOY
+from runner.metrics import FIGURES
+from tests.support.deploy_paths import DEPLOY
 
 BOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "portrait-funnel.json").read_text("utf-8"))
 SCRAPED = frozenset(series for name, figure in FIGURES.items() for series in figure.scraped(name))

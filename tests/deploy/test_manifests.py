@@ -15,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from tests.deploy.paths import DEPLOY, ROOT
+from tests.support.deploy_paths import DEPLOY, ROOT
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text("utf-8")
 IMAGE = "registry.example/portrait-funnel:0.1.0"

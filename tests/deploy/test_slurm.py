@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.paths import DEPLOY
+from tests.support.deploy_paths import DEPLOY
 
 SCRIPT = DEPLOY / "slurm" / "funnel.sbatch"
 #: Each notes its call in the file CALLS; those that last do so when they are ready to be ended.

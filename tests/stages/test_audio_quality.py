@@ -16,8 +16,8 @@ from stages.audio_quality import (
     silence_ratio,
 )
 from stages.speech.dnsmos import Dnsmos
-from stages.weights import registry
-from tests.stages.sounds import clip_of_file, clip_of_sound, murmur, noise, tone
+from tests.support.sounds import clip_of_file, clip_of_sound, murmur, noise, tone
+from weights import registry
 
 ALL_WINDOWS = 1000
 #: (ovrl, sig, bak) that speechmos 0.0.1.1 with librosa gave for the same samples.

@@ -12,8 +12,8 @@ from stages.captions.compose import sentence, structural
 from stages.captions.facts import Facts, light
 from stages.captions.motion import camera_shifts
 from stages.captions.structure import StructuralCaption, Subject
-from stages.weights import registry
-from tests import photo_clips as photos
+from tests.support import photo_clips as photos
+from weights import registry
 
 FULL = Facts(
     persons=1,

@@ -10,8 +10,8 @@ import pytest
 from stages.face_count import COLUMNS, FaceCountConfig, FaceCountMeasurement, FaceFinder, MediaPipeScorer
 from stages.vision.boxes import follow
 from stages.vision.face_mesh import head_angles as angles_of
-from stages.weights import registry
-from tests import photo_clips as photos
+from tests.support import photo_clips as photos
+from weights import registry
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 
 from stages.head_body import COLUMNS, BlazePoseScorer, HeadBodyConfig, HeadBodyMeasurement, View, framing
 from stages.vision.boxes import highest
-from stages.weights import registry
-from tests import photo_clips as photos
+from tests.support import photo_clips as photos
+from weights import registry
 
 CONFIG = HeadBodyConfig()
 

@@ -12,9 +12,9 @@ from catalogs.errors import UserError
 from catalogs.filesystems import open_filesystem
 from catalogs.media import MediaLimits
 from stages.ingest import PoolFile, ingest_file, list_pool, sources_table
-from tests.not_s3 import web_server_without_pages
-from tests.s3_server import S3, fresh_clients
-from tests.written_media import grey_ramp, write_video
+from tests.support.not_s3 import web_server_without_pages
+from tests.support.s3_server import S3, fresh_clients
+from tests.support.written_media import grey_ramp, write_video
 
 
 def rows(pool: Path) -> dict[str, dict]:

@@ -14,9 +14,9 @@ from stages.language import (
 )
 from stages.speech.spoken_language import SpokenLanguage
 from stages.speech.voice_activity import VoiceActivity
-from stages.weights import registry
-from tests.stages.sounds import clip_of_file, clip_of_sound, noise
-from tests.tiny_weights.tiny_whisper import LARGE, Dimensions, save_tiny_whisper
+from tests.support.sounds import clip_of_file, clip_of_sound, noise
+from tests.support.tiny_weights.tiny_whisper import LARGE, Dimensions, save_tiny_whisper
+from weights import registry
 
 N_LANGUAGES = 99  # of the multilingual vocabulary of 51,865 tokens
 

@@ -15,7 +15,7 @@ from stages.person_count import (
     PersonFinder,
     steady_max,
 )
-from tests import photo_clips as photos
+from tests.support import photo_clips as photos
 
 
 @pytest.fixture(scope="module")

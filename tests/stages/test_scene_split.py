@@ -14,7 +14,7 @@ from catalogs.media.container import Deadline
 from catalogs.media.frames import PictureReader
 from stages.scene_split import STAGE, SceneSplitConfig, SceneSplitter, SplitResult, _for_length, _spans
 from stages.scenes.boundaries import Boundary
-from tests.written_media import write_video
+from tests.support.written_media import write_video
 
 LIMITS = MediaLimits()
 BY_EYE = {"hamilton_clip": [20, 82, 211], "datajuicer_video1": [144, 237], "psd_counter": [10, 20]}

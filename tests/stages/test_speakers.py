@@ -10,8 +10,8 @@ from stages.speech.speaker_count import CountRule, SpeakerCounter, Track
 from stages.speech.speaker_embedding import SpeakerEmbedding, mel_triangles
 from stages.speech.speech_split import SpeechSplitter
 from stages.speech.voice_activity import VoiceActivity
-from stages.weights import registry
-from tests.stages.sounds import clip_of_file, clip_of_sound, noise, tone
+from tests.support.sounds import clip_of_file, clip_of_sound, noise, tone
+from weights import registry
 
 
 @pytest.fixture(scope="module")

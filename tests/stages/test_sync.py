@@ -13,8 +13,8 @@ from curation.demo.pool import sync_pair
 from stages.base import fingerprint
 from stages.lipsync.lag import LagReading
 from stages.sync import COLUMNS, LIGHT_ASD, STAGE, SyncConfig, SyncMeasurement, SyncScorer, TrackReading, best_track
-from stages.weights import registry
-from tests.written_media import whole_span, write_video
+from tests.support.written_media import whole_span, write_video
+from weights import registry
 
 SHIFTS = {"m10": -10, "m05": -5, "00": 0, "p05": 5, "p10": 10}
 METHODS = ("mouth_mel", "light_asd_lag")

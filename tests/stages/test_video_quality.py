@@ -10,8 +10,8 @@ from catalogs.errors import UserError
 from catalogs.media import ClipMedia
 from stages.base import fingerprint
 from stages.video_quality import COLUMNS, STAGE, LevelsConfig, LevelsScorer, SignalScorer, VideoQualityConfig, check
-from tests import photo_clips as photos
-from tests.written_media import whole_span, write_video
+from tests.support import photo_clips as photos
+from tests.support.written_media import whole_span, write_video
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_the_reference_without_a_model_says_what_it_lacks(tmp_path):
 
 def test_the_reference_with_a_model_has_levels_and_its_own_fingerprint(tmp_path):
     pytest.importorskip("transformers")
-    from tests.stages.tiny_vlm import save_tiny_qwen
+    from tests.support.tiny_vlm import save_tiny_qwen
 
     config = LevelsConfig(folder=str(save_tiny_qwen(tmp_path / "model")), level_max_side=112)
     check(config)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from stages.speech.voice_activity import RATE, STEP, SpanRule, VoiceActivity, VoiceDetector, spans, voice_activity
-from stages.weights import registry
-from tests.stages.sounds import clip_of_file, clip_of_sound, noise, tone
+from tests.support.sounds import clip_of_file, clip_of_sound, noise, tone
+from weights import registry
 
 ENTER, BETWEEN, LEAVE = 0.9, 0.4, 0.1
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from catalogs.media import ClipMedia, ClipSpan
-from curation.annotation.page.media import LIMITS
+from catalogs.media.written import LIMITS
 from stages.face_count import FaceFinder
 from stages.person_count import PersonFinder
 

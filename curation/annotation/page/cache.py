@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalogs.media import ClipSpan
-from curation.annotation.page.media import Playable, write_span
+from catalogs.media.written import Playable, write_span
 
 MAX_BYTES = 1 << 30
 _THREADS = 2

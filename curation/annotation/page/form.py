@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from catalogs.errors import UserError
+from catalogs.names import check_name
 from curation.annotation.questions import AXES, LEVELS, check_reasons
-from curation.annotation.records import MAX_NOTE, Answer, Lot, Mode, Verdict, check_name, whole_text
+from curation.annotation.records import MAX_NOTE, Answer, Lot, Mode, Verdict, whole_text
 
 _KEYS = frozenset({"annotator", "number", "verdict", "reasons", "scores", "note", "seconds"})
 _LONGEST_S = 86_400.0

@@ -18,9 +18,9 @@ from catalogs.ids import clip_id
 from catalogs.media import ClipSpan, open_media
 from catalogs.media.container import seconds
 from catalogs.media.frames import picture_stream
+from catalogs.media.written import LIMITS
 from catalogs.query import parts_dataset
 from catalogs.storage_errors import as_storage_error
-from curation.annotation.page.media import LIMITS
 from curation.annotation.records import PLACE
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from catalogs.errors import UserError
 from catalogs.schema import meaning_of, measurement_schema
 from curation.annotation.records import PLACE, Lot, measured
-from curation.policy import StagePolicy, parse_policy, rule_columns
+from curation.deciding.policy import StagePolicy, parse_policy, rule_columns
 from stages.listing import STAGES
 
 #: Columns that are no scores: where a clip lies (the page says so without naming a folder), what became of the row.

@@ -40,16 +40,17 @@ from starlette.staticfiles import StaticFiles
 from catalogs.errors import ClipError, UserError
 from catalogs.ids import ids_digest
 from catalogs.media import ClipSpan
+from catalogs.media.written import Stopped
+from catalogs.names import check_name
 from curation.annotation.page.boxes import KINDS, BoxFinder
 from curation.annotation.page.cache import ClipCache, Written
 from curation.annotation.page.desk import Desk
 from curation.annotation.page.form import read_answer
 from curation.annotation.page.guard import Guard
-from curation.annotation.page.media import Stopped
 from curation.annotation.page.places import Places, without_folder
 from curation.annotation.page.scores import Scores
 from curation.annotation.questions import AXES, question
-from curation.annotation.records import MAX_NOTE, check_name
+from curation.annotation.records import MAX_NOTE
 
 T = TypeVar("T")
 STATIC = Path(__file__).parent / "static"

@@ -14,8 +14,8 @@ import pytest
 
 from catalogs.media import ClipMedia, MediaLimits
 from catalogs.media.cache import SourceCache, default_folder
-from tests.s3_server import S3
-from tests.written_media import grey_ramp, whole_span, write_video
+from tests.support.s3_server import S3
+from tests.support.written_media import grey_ramp, whole_span, write_video
 
 
 @pytest.fixture

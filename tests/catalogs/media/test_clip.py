@@ -8,7 +8,7 @@ import pytest
 from catalogs.errors import ClipError, ErrorCode
 from catalogs.media import ClipMedia, MediaConfig, MediaLimits, probe
 from catalogs.media.clip import dense_times, sample_times
-from tests.written_media import grey_ramp, whole_span, write_video
+from tests.support.written_media import grey_ramp, whole_span, write_video
 
 LIMITS = MediaLimits()
 

@@ -9,8 +9,8 @@ import pytest
 
 from catalogs.errors import ClipError, ErrorCode
 from catalogs.media import ClipMedia, ClipSpan, MediaLimits, open_media, probe
-from tests.s3_server import S3, fresh_clients
-from tests.written_media import grey_ramp, whole_span, write_video
+from tests.support.s3_server import S3, fresh_clients
+from tests.support.written_media import grey_ramp, whole_span, write_video
 
 NO_CACHE = MediaLimits(cache_bytes=0)
 

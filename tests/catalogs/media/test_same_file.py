@@ -13,8 +13,8 @@ from catalogs import ids
 from catalogs.errors import ClipError, ErrorCode
 from catalogs.filesystems import open_filesystem, revision_of
 from catalogs.media import ClipMedia, ClipSpan, MediaLimits, same_file
-from tests.s3_server import S3
-from tests.written_media import grey_ramp, whole_span, write_video
+from tests.support.s3_server import S3
+from tests.support.written_media import grey_ramp, whole_span, write_video
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.curation.annotation.annotator import Annotator
+    from tests.support.annotator import Annotator
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def closing() -> Iterator[ExitStack]:
 @pytest.fixture
 def sit_down(tmp_path: Path, closing: ExitStack) -> Callable[[str], Annotator]:
     """``sit_down(name)`` opens a browser of one's own."""
-    from tests.curation.annotation.annotator import Annotator  # needs selenium, as few tests do
+    from tests.support.annotator import Annotator  # needs selenium, as few tests do
 
     def sit_down(who: str) -> Annotator:
         annotator = Annotator(tmp_path / f"profile-{who}")

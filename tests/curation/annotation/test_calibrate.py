@@ -15,8 +15,8 @@ from curation.annotation.calibrate import calibrate
 from curation.annotation.lots import Draw, draw_lot
 from curation.annotation.moves import policy_diff, policy_with, thresholds
 from curation.annotation.records import read_lot
-from curation.policy import Rule, load_policy
-from tests.curation.annotation.hand_written import POLICY, answer, answer_all, funnel, write_catalog
+from curation.deciding.policy import Rule, load_policy
+from tests.support.hand_written import POLICY, answer, answer_all, funnel, write_catalog
 
 FUNNEL = funnel()
 

@@ -12,7 +12,7 @@ from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from curation.annotation import exchange
 from curation.annotation.records import Answer, all_answers, current_answers, give
-from tests.curation.annotation.hand_written import draw_five, funnel, write_catalog
+from tests.support.hand_written import draw_five, funnel, write_catalog
 
 FUNNEL = funnel()
 

@@ -13,7 +13,7 @@ from curation.annotation.gates import Gate, accept, current_gate, gates_of, is_s
 from curation.annotation.lots import Draw, draw_lot
 from curation.annotation.plans import Promise
 from curation.annotation.records import Answer, Lot, give, read_lot
-from tests.curation.annotation.hand_written import POLICY, answer, answer_all, funnel, write_catalog
+from tests.support.hand_written import POLICY, answer, answer_all, funnel, write_catalog
 
 FUNNEL = funnel()
 

@@ -14,7 +14,7 @@ from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from curation.annotation import exchange, label_studio
 from curation.annotation.records import Lot, all_answers, current_answers
-from tests.curation.annotation.hand_written import draw_five, funnel, write_catalog
+from tests.support.hand_written import draw_five, funnel, write_catalog
 
 FUNNEL = funnel()
 URL = "http://host/{clip_id}.mp4"

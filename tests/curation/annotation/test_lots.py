@@ -19,8 +19,8 @@ from curation.annotation.plans import Promise
 from curation.annotation.population import Population
 from curation.annotation.records import Lot, read_lot
 from curation.annotation.strata import allocate, allocate_at_least
-from curation.resolve import FunnelPlan
-from tests.curation.annotation.hand_written import POLICY, funnel, write_catalog
+from curation.deciding.bound import Funnel
+from tests.support.hand_written import POLICY, funnel, write_catalog
 
 FUNNEL = funnel()
 
@@ -30,7 +30,7 @@ def catalog(tmp_path: Path) -> Catalog:
     return write_catalog(str(tmp_path / "cat"), FUNNEL)
 
 
-def drawn(catalog: Catalog, plan: FunnelPlan = FUNNEL, **options: object) -> tuple[Lot, pa.Table]:
+def drawn(catalog: Catalog, plan: Funnel = FUNNEL, **options: object) -> tuple[Lot, pa.Table]:
     lot = draw_lot(catalog, plan, Draw(**options))  # type: ignore[arg-type]
     return read_lot(catalog, lot.name)
 

@@ -17,13 +17,13 @@ import pytest
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.ids import clip_id
+from catalogs.snapshots import read_snapshot
 from curation.annotation.records import read_lot
-from curation.cli.main import main
-from curation.snapshot import read_snapshot
-from tests.browser import needs_browser
-from tests.curation.annotation.annotator import Annotator, Keys, Server
-from tests.curation.annotation.hand_written import add_measured, funnel, write_run
-from tests.written_media import whole_span, write_video
+from funnel.main import main
+from tests.support.annotator import Annotator, Keys, Server
+from tests.support.browser import needs_browser
+from tests.support.hand_written import add_measured, funnel, write_run
+from tests.support.written_media import whole_span, write_video
 
 pytestmark = needs_browser
 FPS, FRAMES, CLIPS = 10, 6, 32

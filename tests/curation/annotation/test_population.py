@@ -14,9 +14,9 @@ from catalogs.catalog import Catalog
 from catalogs.compact import compact
 from curation.annotation.population import Population
 from curation.annotation.records import Side
-from curation.resolve import FunnelPlan
-from curation.verdicts import open_views
-from tests.curation.annotation.hand_written import POLICY, funnel, write_catalog
+from curation.deciding.bound import Funnel
+from curation.deciding.verdicts import open_views
+from tests.support.hand_written import POLICY, funnel, write_catalog
 
 FUNNEL = funnel()
 STAGES = [plan.name for plan in FUNNEL.stages]
@@ -31,10 +31,10 @@ def catalog(tmp_path: Path) -> Catalog:
     return write_catalog(str(tmp_path / "cat"), FUNNEL)
 
 
-def without_weights(plan: FunnelPlan) -> FunnelPlan:
+def without_weights(plan: Funnel) -> Funnel:
     """The funnel on a machine where the model of face_count is missing."""
     stages = [replace(one, missing=("weights",)) if one.name == "face_count" else one for one in plan.stages]
-    return FunnelPlan(plan.policy, tuple(stages))
+    return Funnel(plan.policy, tuple(stages))
 
 
 def fail(catalog: Catalog, stage: str, clip_ids: list[str]) -> None:
@@ -46,13 +46,13 @@ def fail(catalog: Catalog, stage: str, clip_ids: list[str]) -> None:
     catalog.add_failures(stage, FUNNEL.digests[stage], shard.stem, rows)
 
 
-def walked(catalog: Catalog, plan: FunnelPlan, stage: str, side: Side) -> dict[str, str | None]:
+def walked(catalog: Catalog, plan: Funnel, stage: str, side: Side) -> dict[str, str | None]:
     """clip_id -> the rule that dropped it, of a population."""
     found = Population(catalog, plan, plan.stage(stage), side, ("source", "clip_id"))  # type: ignore[arg-type]
     return dict(found.connection.execute("SELECT clip_id, drop_rule FROM population").fetchall())
 
 
-def by_verdict(catalog: Catalog, plan: FunnelPlan, stage: str, side: Side) -> dict[str, str | None]:
+def by_verdict(catalog: Catalog, plan: Funnel, stage: str, side: Side) -> dict[str, str | None]:
     """The same by the verdicts of the whole funnel."""
     rows = open_views(catalog, plan).execute("SELECT clip_id, drop_rule, drop_stage, pending_stage FROM verdicts")
     before = [one.name for one in plan.stages]

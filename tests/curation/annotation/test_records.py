@@ -16,7 +16,7 @@ from catalogs.errors import UserError
 from catalogs.store import Store
 from curation.annotation.lots import Draw, draw_lot
 from curation.annotation.records import ITEMS, Lot, Stratum, lot_names, read_lot, write_lot
-from tests.curation.annotation.hand_written import funnel, write_catalog
+from tests.support.hand_written import funnel, write_catalog
 
 
 @pytest.fixture

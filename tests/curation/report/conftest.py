@@ -4,7 +4,7 @@ import pytest
 
 from curation.report.data import ReportData, collect
 from curation.report.page import page
-from tests.curation.report.made_catalog import World, make
+from tests.support.made_catalog import World, make
 
 
 @pytest.fixture(scope="package")

@@ -9,7 +9,7 @@ import pytest
 
 from curation.report.data import ReportData
 from curation.report.write import write_page
-from tests.browser import needs_browser, open_browser, webdriver
+from tests.support.browser import needs_browser, open_browser, webdriver
 
 pytestmark = needs_browser
 

@@ -14,15 +14,15 @@ import pytest
 from curation.annotation.gates import accept
 from curation.annotation.lots import Draw, draw_lot
 from curation.annotation.records import Answer, give, read_lot
-from curation.policy import parse_policy
+from curation.deciding.bound import Funnel, resolve
+from curation.deciding.policy import parse_policy
+from curation.deciding.thresholds import Comparison
 from curation.report.amounts import Amount
 from curation.report.data import ReportData, StageData, collect
 from curation.report.histograms import FATES, Bars, Histogram, Text
 from curation.report.page import page
 from curation.report.picks import Pick
-from curation.resolve import FunnelPlan, resolve
-from curation.thresholds import Comparison
-from tests.curation.report.made_catalog import GONE, POLICY, STAGES, Clip, World, make
+from tests.support.made_catalog import GONE, POLICY, STAGES, Clip, World, make
 
 OPERATORS: dict[str, Callable] = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
@@ -150,12 +150,12 @@ def test_moving_a_threshold_is_exact_at_every_position(world: World, report: Rep
                 assert move.kept[at].clips == sum(clip.stop is None for clip in passing)
 
 
-def with_missing_model(funnel: FunnelPlan) -> FunnelPlan:
+def with_missing_model(funnel: Funnel) -> Funnel:
     stages = (
         replace(plan, unavailable_columns={"sync_offset_frames": "weights"}) if plan.name == "sync" else plan
         for plan in funnel.stages
     )
-    return FunnelPlan(funnel.policy, tuple(stages))
+    return Funnel(funnel.policy, tuple(stages))
 
 
 def test_what_a_missing_model_lets_pass_no_threshold_stops(world: World) -> None:
@@ -259,5 +259,5 @@ def test_cost_is_that_of_runs_with_these_fingerprints(world: World, report: Repo
     assert face.seconds_per_hour == pytest.approx(30 / hours)
     other = replace(world.funnel.stages[1], fingerprint=replace(world.funnel.stages[1].fingerprint, version=99))
     stages = (world.funnel.stages[0], other, *world.funnel.stages[2:])
-    elsewhere = collect(world.catalog, FunnelPlan(world.funnel.policy, stages), clips_per_sheet=0)
+    elsewhere = collect(world.catalog, Funnel(world.funnel.policy, stages), clips_per_sheet=0)
     assert next(cost for cost in elsewhere.record.costs if cost.stage == "face_count").runs == 0

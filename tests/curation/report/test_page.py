@@ -12,7 +12,7 @@ import pytest
 
 from curation.report.data import PICTURE_BYTES, ReportData, collect
 from curation.report.page import page
-from tests.curation.report.made_catalog import NASTY, WORD, World
+from tests.support.made_catalog import NASTY, WORD, World
 
 
 class Read(HTMLParser):

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from catalogs.errors import UserError
-from curation.cli.main import app
 from curation.report.write import check_target, write_page
-from tests.curation.report.made_catalog import World
+from funnel.main import app
+from tests.support.made_catalog import World
 
 
 def test_the_command_writes_the_page(world: World, tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_the_command_writes_the_page(world: World, tmp_path: Path) -> None:
 
 def refusal(*words: str) -> str:
     done = CliRunner().invoke(app, ["report", *words])
-    assert isinstance(done.exception, UserError)  # one line and exit code 2: curation/cli/guard.py
+    assert isinstance(done.exception, UserError)  # one line and exit code 2: funnel/guard.py
     return str(done.exception)
 
 

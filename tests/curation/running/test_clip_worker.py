@@ -15,19 +15,19 @@ from catalogs.layout import Shard
 from catalogs.media import MediaConfig, MediaLimits
 from catalogs.storage_errors import StorageError
 from catalogs.store import Store
-from curation.logs import JsonLines
-from curation.policy import Policy, Rule, StagePolicy
-from curation.resolve import resolve
+from curation.deciding.bound import resolve
+from curation.deciding.policy import Policy, Rule, StagePolicy
 from curation.running import clip_worker
 from curation.running.clip_worker import ClipWorker
-from curation.running.watchdog import Watchdog
-from curation.units import Bundle, ClipTask, Unit
+from curation.running.units import Bundle, ClipTask, Unit
+from runner.logs import JsonLines
+from runner.watchdog import Watchdog
 from stages.caption import STAGE
 from stages.captions import skycaptioner
 from stages.captions.skycaptioner import SkyCaptionerConfig, SkyCaptionerScorer
-from tests.curation.fakes import FakeConfig, FakeScorer, Number, SecondScorer, fake_stage
-from tests.stages.captions.grey_clips import asked_about, captioning, grey_span
-from tests.stages.chat_server import chat_server, failing, saying, together
+from tests.support.chat_server import chat_server, failing, saying, together
+from tests.support.fakes import FakeConfig, FakeScorer, Number, SecondScorer, fake_stage
+from tests.support.grey_clips import asked_about, captioning, grey_span
 
 CLIPS = 12
 
@@ -89,7 +89,7 @@ def test_rows_and_counts_are_those_of_one_after_the_other(tmp_path, unit, monkey
             tally = worker_for(catalog, funnel).run(Bundle((unit,)), threading.Event())
         assert set(tally.seconds) == {"first", "caption", "second"}
         assert tally.decode_seconds["caption"] > 0
-        counts = (tally.clips, round(tally.clip_seconds, 6), tally.measured, tally.kept, tally.failed)
+        counts = (tally.items, round(tally.video_seconds, 6), tally.measured, tally.kept, tally.failed)
         outcomes.append((committed(catalog, funnel), counts))
     one_by_one, together_ = outcomes
     assert together_ == one_by_one
@@ -136,7 +136,7 @@ def test_a_drain_leaves_what_has_not_begun_owed(catalog, unit):
         assert len(done) < CLIPS
         assert committed(catalog, funnel)["caption"][1] == []
         assert measured(catalog, funnel, "second") == set()
-        assert tally.clips == 1  # number 2 is dropped; to the others something is owed
+        assert tally.items == 1  # number 2 is dropped; to the others something is owed
 
         asked = len(server.asked)
         worker_for(catalog, funnel).run(Bundle((unit,)), threading.Event())
@@ -161,7 +161,7 @@ def test_a_bundle_is_committed_unit_by_unit_and_counted_together(catalog, unit):
         tally = worker_for(catalog, funnel).run(Bundle(unit.halves()), threading.Event())
     parts = catalog.measurement_parts("second", funnel.digests["second"])
     assert sorted(catalog.store.read_table(name).num_rows for name in parts) == [CLIPS // 2 - 1, CLIPS // 2]
-    assert (tally.clips, tally.measured["first"], tally.kept["caption"]) == (CLIPS, CLIPS, CLIPS - 1)
+    assert (tally.items, tally.measured["first"], tally.kept["caption"]) == (CLIPS, CLIPS, CLIPS - 1)
 
 
 def test_what_stops_a_run_leaves_the_worker_at_rest(catalog, unit, monkeypatch):

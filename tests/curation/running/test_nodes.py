@@ -13,17 +13,19 @@ from ray.cluster_utils import Cluster
 
 from catalogs.catalog import Catalog
 from catalogs.media import ClipMedia, MediaConfig
-from curation.counts import count_funnel
-from curation.policy import Policy, StagePolicy
-from curation.resolve import FunnelPlan, resolve
-from curation.run import run_funnel
-from curation.running.tally import Tally
-from curation.summary import RunOptions, RunSummary
-from curation.verdicts import open_views
+from catalogs.runs import RunRecord
+from curation.deciding.bound import Funnel, resolve
+from curation.deciding.counts import count_funnel
+from curation.deciding.policy import Policy, StagePolicy
+from curation.deciding.verdicts import open_views
+from curation.running.options import RunOptions
+from curation.running.run import run_funnel
+from runner.progress import NoProgress
+from runner.tally import Tally
 from stages.base import Backend
 from stages.ingest import list_pool
-from tests.curation.fakes import FakeConfig, Number, Silent, fake_stage
-from tests.curation.running.fake_runs import add
+from tests.support.fake_runs import add
+from tests.support.fakes import FakeConfig, Number, fake_stage
 
 pytestmark = pytest.mark.cluster
 
@@ -68,13 +70,13 @@ def catalog(tmp_path: Path) -> Catalog:
     return Catalog.open_or_create(str(tmp_path / "cat"))
 
 
-def where_funnel() -> FunnelPlan:
+def where_funnel() -> Funnel:
     where = replace(fake_stage("first"), backends={"lite": Backend("where", f"{__name__}:WhereScorer")})
     stages = (StagePolicy(fake_stage("scene_split"), (), FakeConfig()), StagePolicy(where, (), FakeConfig()))
     return resolve(Policy("fake", "lite", MediaConfig(), stages, "stages: []"))
 
 
-class Meanwhile(Silent):
+class Meanwhile(NoProgress):
     """Does something once, in the driver's own thread, when a quarter of the clips is measured."""
 
     def __init__(self, act: Callable[[], object]):
@@ -86,7 +88,7 @@ class Meanwhile(Silent):
             self._act()
 
 
-def run(catalog: Catalog, cluster: Cluster, tmp_path: Path, meanwhile: Callable[[], object]) -> RunSummary:
+def run(catalog: Catalog, cluster: Cluster, tmp_path: Path, meanwhile: Callable[[], object]) -> RunRecord:
     pool = tmp_path / "pool"
     pool.mkdir()
     add(pool, f"{CLIPS}.mp4")

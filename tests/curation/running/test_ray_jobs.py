@@ -10,12 +10,12 @@ import pytest
 
 from catalogs.catalog import Catalog
 from catalogs.media import MediaLimits
-from curation.counts import count_funnel
-from curation.last import funnel_of
+from curation.deciding.counts import count_funnel
+from curation.deciding.recorded import funnel_of
 from stages.ingest import ingest_file, list_pool, sources_table
-from tests.curation.running.ray_head import Head, ray_head
 from tests.stages.test_scene_split import shot
-from tests.written_media import write_video
+from tests.support.ray_head import Head, ray_head
+from tests.support.written_media import write_video
 
 pytestmark = pytest.mark.cluster
 

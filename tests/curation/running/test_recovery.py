@@ -12,24 +12,25 @@ import pytest
 import ray
 
 from catalogs.catalog import Catalog
-from curation.cli.main import main
-from curation.counts import count_funnel
-from curation.plan import Retry
-from curation.resolve import FunnelPlan
-from curation.verdicts import open_views
-from tests.curation.fakes import fake_funnel
-from tests.curation.running.fake_runs import QUICK, add, calls_since, names, run
+from catalogs.runs import latest_run
+from curation.deciding.bound import Funnel
+from curation.deciding.counts import count_funnel
+from curation.deciding.verdicts import open_views
+from curation.running.owed_clips import Retry
+from funnel.main import main
+from tests.support.fake_runs import QUICK, add, calls_since, names, run
+from tests.support.fakes import fake_funnel
 
 pytestmark = pytest.mark.cluster
 
 QUICKLY = replace(QUICK, pass_pause_s=0.0)
 
 
-def failed(catalog: Catalog, funnel: FunnelPlan) -> list[tuple[str, str, int]]:
+def failed(catalog: Catalog, funnel: Funnel) -> list[tuple[str, str, int]]:
     return count_funnel(catalog, funnel).failures
 
 
-def kept(catalog: Catalog, funnel: FunnelPlan) -> int:
+def kept(catalog: Catalog, funnel: Funnel) -> int:
     (count,) = open_views(catalog, funnel).execute("SELECT count(*) FROM curated").fetchone() or (0,)
     return count
 
@@ -73,7 +74,7 @@ def test_a_source_that_could_not_be_read_is_cut_by_the_next_run(calls: Path, cat
 @pytest.fixture
 def retry_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """`funnel retry` finds the fake funnel as that of the last run."""
-    monkeypatch.setattr("curation.last.funnel_of", lambda *_: fake_funnel())
+    monkeypatch.setattr("curation.deciding.recorded.funnel_of", lambda *_: fake_funnel())
 
 
 def funnel_retry(*words: str) -> int:
@@ -166,7 +167,7 @@ def test_a_stage_or_code_that_does_not_exist_is_exit_2(
 
 
 def drive(catalog: Catalog, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.curation.running.fake_driver", catalog.store.url, *words]
+    command = [sys.executable, "-m", "tests.support.fake_driver", catalog.store.url, *words]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
@@ -201,9 +202,9 @@ def test_a_drained_driver_has_committed_all_that_was_measured(
     measured = calls_since(calls, before)["FakeScorer"]
     assert measured < 60
     assert open_views(catalog, fake_funnel()).execute("SELECT count(*) FROM first").fetchone() == (measured,)
-    last = catalog.latest_run()
+    last = latest_run(catalog)
     assert last is not None
-    assert (last["status"], last["phases"]["measure"]["clips"]) == ("interrupted", measured)
+    assert (last.status, last.phases["measure"].items) == ("interrupted", measured)
 
 
 def test_a_driver_that_is_killed_leaves_work_to_the_next(calls: Path, catalog: Catalog, pool: Path) -> None:
@@ -214,9 +215,9 @@ def test_a_driver_that_is_killed_leaves_work_to_the_next(calls: Path, catalog: C
     wait_for_calls(calls, before, 12)  # one unit of four is committed, another one is in hand
     driver.kill()
     driver.communicate(timeout=60)
-    last = catalog.latest_run()
+    last = latest_run(catalog)
     assert last is not None
-    assert last["status"] == "running"
+    assert last.status == "running"
     run(catalog, fake_funnel())
     assert kept(catalog, fake_funnel()) == 12
     assert calls_since(calls, before)["FakeScorer"] <= 12 + 4

@@ -8,15 +8,17 @@ import pytest
 from catalogs.catalog import Catalog
 from catalogs.errors import ErrorCode, UserError
 from catalogs.media import MediaLimits
-from curation.counts import count_funnel
-from curation.policy import parse_policy
-from curation.resolve import StagePlan, resolve
+from catalogs.runs import latest_run
+from curation.deciding.bound import BoundStage, resolve
+from curation.deciding.counts import count_funnel
+from curation.deciding.policy import parse_policy
+from curation.deciding.verdicts import open_views
 from curation.running import phases
-from curation.running.cluster import fused_resources
-from curation.verdicts import open_views
+from curation.running.fused import fused_resources
 from stages.base import Resources
-from tests.curation.fakes import fake_funnel
-from tests.curation.running.fake_runs import QUICK, add, calls_since, names, run
+from tests.support.fake_runs import QUICK, add, calls_since, names, run
+from tests.support.fakes import fake_funnel
+from tests.support.run_files import failed, measured
 
 pytestmark = pytest.mark.cluster
 
@@ -109,7 +111,7 @@ def test_a_clip_that_kills_its_worker_costs_one_clip(calls: Path, catalog: Catal
     assert count_funnel(catalog, funnel).failures == [("first", ErrorCode.CRASHED.value, 1)]
     assert views.execute("SELECT count(*) FROM curated").fetchone() == (8,)
     measure = summary.phases["measure"]
-    assert (measure["clips"], measure["failed"]) == (9, {"first:crashed": 1})
+    assert (measure.items, failed(measure)) == (9, {("first", "crashed"): 1})
 
 
 def test_a_death_in_the_second_stage_keeps_what_the_first_measured(calls: Path, catalog: Catalog, pool: Path) -> None:
@@ -120,7 +122,7 @@ def test_a_death_in_the_second_stage_keeps_what_the_first_measured(calls: Path, 
     assert count_funnel(catalog, funnel).failures == [("second", ErrorCode.CRASHED.value, 1)]
     assert views.execute("SELECT count(*) FROM first").fetchone() == (3,)
     measure = summary.phases["measure"]
-    assert (measure["clips"], measure["measured"]) == (3, {"first": 3, "second": 2})
+    assert (measure.items, measured(measure)) == (3, {"first": 3, "second": 2})
 
 
 def test_a_clip_that_hangs_is_ended_and_costs_one_clip(calls: Path, catalog: Catalog, pool: Path) -> None:
@@ -130,10 +132,10 @@ def test_a_clip_that_hangs_is_ended_and_costs_one_clip(calls: Path, catalog: Cat
     summary = run(catalog, funnel, pool, replace(QUICK, limits=MediaLimits(max_seconds=0.5)))
     assert calls_since(calls, before) == {"FakeScorer": 3, "SecondScorer": 2}, "nothing is waited for twice"
     measure = summary.phases["measure"]
-    assert (measure["clips"], measure["measured"], measure["failed"]) == (
+    assert (measure.items, measured(measure), failed(measure)) == (
         3,
         {"first": 2, "second": 2},
-        {"first:crashed": 1},
+        {("first", "crashed"): 1},
     )
     views = open_views(catalog, funnel)
     assert count_funnel(catalog, funnel).failures == [("first", "crashed", 1)]
@@ -145,9 +147,9 @@ def test_a_source_that_takes_for_ever_costs_one_source(calls: Path, catalog: Cat
         add(pool, name)
     funnel = fake_funnel()
     summary = run(catalog, funnel, pool, replace(QUICK, limits=MediaLimits(max_seconds=0.5)))
-    assert (summary.phases["scene_split"]["clips"], summary.phases["scene_split"]["failed"]) == (
+    assert (summary.phases["scene_split"].items, failed(summary.phases["scene_split"])) == (
         5,
-        {"scene_split:crashed": 1},
+        {("scene_split", "crashed"): 1},
     )
     views = open_views(catalog, funnel)
     assert count_funnel(catalog, funnel).failures == [("scene_split", "crashed", 1)]
@@ -194,7 +196,7 @@ def test_only_the_named_stages_run(calls: Path, catalog: Catalog, pool: Path, mo
     funnel = fake_funnel(first="number < 2")
     paid_for = []  # a worker's memory and share of a GPU are those of these stages
 
-    def fused(plans: tuple[StagePlan, ...], gpus: float) -> Resources:
+    def fused(plans: tuple[BoundStage, ...], gpus: float) -> Resources:
         paid_for.append([plan.name for plan in plans])
         return fused_resources(plans, gpus)
 
@@ -228,21 +230,21 @@ def test_a_catalog_that_cannot_be_written_stops_the_run_with_one_line(
     assert open_views(catalog, funnel).execute("SELECT count(*) FROM curated").fetchone() == (4,)
 
 
-def test_every_run_leaves_a_summary(calls: Path, catalog: Catalog, pool: Path) -> None:
+def test_every_run_leaves_a_record(calls: Path, catalog: Catalog, pool: Path) -> None:
     add(pool, "2.mp4")
     summary = run(catalog, fake_funnel(), pool)
-    stored = catalog.latest_run()
+    stored = latest_run(catalog)
     assert stored is not None
-    assert stored["run_id"] == summary.run_id
-    assert stored["status"] == "done"
-    assert stored["phases"]["measure"]["measured"] == {"first": 2, "second": 2}
-    assert stored["fingerprints"] == fake_funnel().digests
+    assert stored.run_id == summary.run_id
+    assert stored.status == "done"
+    assert measured(stored.phases["measure"]) == {"first": 2, "second": 2}
+    assert stored.fingerprints == fake_funnel().digests
 
 
 def test_a_catalog_reads_the_same_where_other_weights_are_installed(
     calls: Path, catalog: Catalog, pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from curation.last import funnel_of
+    from curation.deciding.recorded import funnel_of
 
     add(pool, "2.mp4")
     text = "stages: [person_count, language]"
@@ -273,4 +275,4 @@ def test_a_weights_file_with_the_wrong_hash_is_said_before_anything_runs(
     monkeypatch.setenv("FUNNEL_WEIGHTS", str(pool / ".weights"))
     with pytest.raises(UserError, match="wrong sha256"):
         run(catalog, fake_funnel(weights=("whisper_tiny",)), pool)
-    assert catalog.latest_run() is None
+    assert latest_run(catalog) is None

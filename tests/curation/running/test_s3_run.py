@@ -9,14 +9,14 @@ import pytest
 import ray
 
 from catalogs.catalog import Catalog
-from curation.run import run_funnel
-from curation.summary import RunOptions
-from curation.verdicts import open_views
+from curation.deciding.verdicts import open_views
+from curation.running.options import RunOptions
+from curation.running.run import run_funnel
 from stages.ingest import list_pool
-from tests.curation.fakes import Silent, fake_funnel
-from tests.curation.running.fake_runs import calls_since, names
-from tests.s3_server import S3
-from tests.written_media import grey_ramp, write_video
+from tests.support.fake_runs import calls_since, names
+from tests.support.fakes import fake_funnel
+from tests.support.s3_server import S3
+from tests.support.written_media import grey_ramp, write_video
 
 pytestmark = pytest.mark.cluster
 
@@ -45,13 +45,13 @@ def test_a_run_on_a_storage_that_misbehaves_loses_nothing_and_repeats_nothing(
     options = RunOptions(workers=2, unit_clips=4)
 
     before = names(calls)
-    summary = run_funnel(catalog, funnel, options, Silent(), pool=list_pool(f"{s3.url}/pool"))
+    summary = run_funnel(catalog, funnel, options, pool=list_pool(f"{s3.url}/pool"))
     assert summary.status == "done"
     assert calls_since(calls, before) == {"FakeScorer": 14, "SecondScorer": 9}
     assert open_views(catalog, funnel).execute("SELECT count(*) FROM curated").fetchone() == (9,)
 
     before = names(calls)
-    again = run_funnel(catalog, funnel, options, Silent(), pool=list_pool(f"{s3.url}/pool"))
+    again = run_funnel(catalog, funnel, options, pool=list_pool(f"{s3.url}/pool"))
     assert not again.worked
     assert not calls_since(calls, before)
     assert all(s3.faults.injected[kind] for kind in ("SlowDown", "InternalError", "cut")), s3.faults.injected

@@ -9,10 +9,10 @@ import pytest
 from catalogs.catalog import Catalog
 from catalogs.media import MediaLimits
 from catalogs.store import Store
+from catalogs.whereabouts import SourceFile
 from curation.running.source_workers import SplitWorker
-from curation.units import Batch
-from curation.whereabouts import SourceFile
-from tests.curation.fakes import FakeSplitter, fake_funnel
+from runner.units import Batch
+from tests.support.fakes import FakeSplitter, fake_funnel
 
 SPLIT = fake_funnel().split
 
@@ -42,7 +42,7 @@ def test_what_another_driver_has_cut_since_the_plan_is_not_cut_again(catalog: Ca
     split_paths.clear()
     tally = late.run(batch("/1.mp4", "/2.mp4"), threading.Event())
     assert split_paths == ["/1.mp4"]
-    assert (tally.clips, tally.measured["scene_split"]) == (1, 1)
+    assert (tally.items, tally.measured["scene_split"]) == (1, 1)
     assert late.run(batch("/3.mp4"), threading.Event()).clips == 0  # seen with the first look already
     assert sum(len(catalog.clips(shard)) for shard in catalog.clip_shards(SPLIT.digest)) == 1 + 2 + 3
 

@@ -1,7 +1,7 @@
 import pytest
 
 from stages.captions.chat import KEY_VARIABLE
-from tests.stages.chat_server import skipped_waits
+from tests.support.chat_server import skipped_waits
 
 
 @pytest.fixture(autouse=True)

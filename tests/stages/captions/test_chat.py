@@ -8,7 +8,7 @@ import pytest
 
 from catalogs.errors import UserError
 from stages.captions.chat import KEY_VARIABLE, Answer, BadAnswer, ChatServer, Patience, Refused, Sampling, Unreachable
-from tests.stages.chat_server import chat_server, cut_off, dripping, failing, raw, saying, silent
+from tests.support.chat_server import chat_server, cut_off, dripping, failing, raw, saying, silent
 
 QUICK = Patience(timeout_s=0.5, connect_s=0.5, attempts=3, first_wait_s=0.01, longest_wait_s=0.3)
 HELLO = [{"role": "user", "content": "hello"}]

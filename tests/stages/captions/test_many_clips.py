@@ -6,8 +6,8 @@ from catalogs.errors import ClipError, ErrorCode, UserError
 from catalogs.media import ClipMedia
 from stages.base import takes_several
 from stages.captions.skycaptioner import SkyCaptionerConfig, SkyCaptionerScorer
-from tests.stages.captions.grey_clips import caption_of, captioning, grey_span, once
-from tests.stages.chat_server import chat_server, cut_off, failing, saying, silent, together
+from tests.support.chat_server import chat_server, cut_off, failing, saying, silent, together
+from tests.support.grey_clips import caption_of, captioning, grey_span, once
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from catalogs.media import ClipMedia
 from stages.base import Resources
 from stages.captions.question import again
 from stages.captions.skycaptioner import SkyCaptionerConfig, SkyCaptionerScorer, check
-from stages.weights.folder import folder_sha256
-from tests.written_media import grey_ramp, whole_span, write_video
+from tests.support.written_media import grey_ramp, whole_span, write_video
+from weights.folder import folder_sha256
 
 pytest.importorskip("transformers")
 
@@ -18,7 +18,7 @@ PICTURES = [np.full((84, 112, 3), level, np.uint8) for level in range(0, 160, 10
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from tests.stages.tiny_vlm import save_tiny_qwen
+    from tests.support.tiny_vlm import save_tiny_qwen
 
     return save_tiny_qwen(tmp_path_factory.mktemp("qwen"))
 
@@ -79,7 +79,7 @@ def test_garbage_ends_as_a_failure_with_a_code(folder, tmp_path):
 
 
 def test_another_checkpoint_is_another_fingerprint(folder, tmp_path):
-    from tests.stages.tiny_vlm import save_tiny_qwen
+    from tests.support.tiny_vlm import save_tiny_qwen
 
     other = save_tiny_qwen(tmp_path, seed=1)
     here, there, served = (SkyCaptionerConfig(folder=place) for place in (str(folder), str(other), ""))

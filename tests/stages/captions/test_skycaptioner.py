@@ -9,15 +9,15 @@ import pytest
 
 from catalogs.errors import ClipError, ErrorCode, UserError
 from catalogs.media import ClipMedia, MediaConfig
-from curation.policy import parse_policy
+from curation.deciding.policy import parse_policy
 from stages.base import fingerprint
 from stages.caption import COLUMNS, STAGE
 from stages.captions.fusion import prose
 from stages.captions.question import pictures
 from stages.captions.skycaptioner import SkyCaptionerConfig, SkyCaptionerScorer, check
 from stages.captions.structure import StructuralCaption, Subject
-from tests.stages.chat_server import chat_server, failing, raw, saying
-from tests.written_media import grey_ramp, whole_span, write_video
+from tests.support.chat_server import chat_server, failing, raw, saying
+from tests.support.written_media import grey_ramp, whole_span, write_video
 
 GOOD = StructuralCaption(
     subjects=(

@@ -9,7 +9,7 @@ import numpy as np
 from stages.lipsync.asd_lag import WIDTH, CanonicalPair, HeardVoice, SeenFace, loudness
 from stages.lipsync.lag import lag_curve, read_curve
 from stages.lipsync.mouth_mel import HeardLips, SeenLips
-from stages.weights import registry
+from weights import registry
 
 
 def talker(n: int, seed: int, late: int = 0) -> tuple[SeenFace, HeardVoice]:

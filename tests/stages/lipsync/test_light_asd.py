@@ -8,7 +8,7 @@ import torch
 
 from catalogs.errors import UserError
 from stages.lipsync.light_asd import CHUNK, LightAsd, Network
-from stages.weights import registry
+from weights import registry
 
 VISUAL_MEAN, PICTURE_LOGIT, TALKING_LOGIT = 0.43238, 0.2542, 0.9676  # of finetuning_TalkSet.model
 

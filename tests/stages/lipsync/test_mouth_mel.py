@@ -11,7 +11,7 @@ from curation.demo.speech import synthesise
 from stages.lipsync.lag import high_pass, lag_curve, read_curve, trim
 from stages.lipsync.mouth_mel import N_FEATURES, LipsFromSound, lip_shapes, sound_features
 from stages.vision.face_mesh import INNER_LIPS, MOUTH_CORNERS
-from stages.weights import registry
+from weights import registry
 
 
 def talking_landmarks(opening: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from stages.quality.brisque import Brisque
-from stages.weights import registry
+from weights import registry
 
 
 @pytest.fixture(scope="module")

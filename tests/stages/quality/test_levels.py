@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from tests.stages.tiny_vlm import save_tiny_qwen
+    from tests.support.tiny_vlm import save_tiny_qwen
 
     return save_tiny_qwen(tmp_path_factory.mktemp("levels"))
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stages.scenes.transnet import HEIGHT, STRIDE, WIDTH, WINDOW, Suspicion, TransitionScores, TransNet
-from stages.weights import registry
+from weights import registry
 
 
 def noise(count: int, seed: int = 0) -> np.ndarray:

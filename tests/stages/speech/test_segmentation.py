@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import stages.weights
+import weights
 from stages.speech.segmentation import FRAME_STEP_S, POWERSET, WINDOW, SpeakerSegmentation, windows
 
-WEIGHTS = Path(stages.weights.__file__).parent
+WEIGHTS = Path(weights.__file__).parent
 
 
 @pytest.fixture(scope="module")

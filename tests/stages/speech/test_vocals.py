@@ -9,9 +9,9 @@ import pytest
 from catalogs.errors import UserError
 from stages.speakers import DemucsConfig, DemucsScorer, SpeakersConfig, SpeakersScorer, power_ratio_db, stereo
 from stages.speech.speech_split import SplitSound
-from stages.weights import registry
-from tests.stages.sounds import clip_of_file, clip_of_sound, noise
-from tests.tiny_weights.tiny_demucs import tiny_package
+from tests.support.sounds import clip_of_file, clip_of_sound, noise
+from tests.support.tiny_weights.tiny_demucs import tiny_package
+from weights import registry
 
 pytest.importorskip("demucs")
 
@@ -31,7 +31,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def splitter(checkpoint):
-    from stages.device import torch_device
+    from stages.runtime.device import torch_device
     from stages.speech.vocals import VocalSplitter
 
     return VocalSplitter(checkpoint, torch_device("cpu"))
@@ -80,7 +80,7 @@ def test_short_and_silent_sounds_split_too(splitter, n):
 def test_a_package_that_would_run_code_is_refused(tmp_path):
     import torch
 
-    from stages.device import torch_device
+    from stages.runtime.device import torch_device
     from stages.speech.vocals import VocalSplitter
 
     class Payload:
@@ -99,7 +99,7 @@ def test_a_package_that_would_run_code_is_refused(tmp_path):
 def test_another_network_is_refused(tmp_path, change, complaint):
     import torch
 
-    from stages.device import torch_device
+    from stages.runtime.device import torch_device
     from stages.speech.vocals import VocalSplitter
 
     made = tiny_package(sources=change["sources"]) if "sources" in change else tiny_package() | change

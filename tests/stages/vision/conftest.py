@@ -1,8 +1,9 @@
-"""The astronaut photo (one woman, half body) and the embedded weights by name."""
+"""The astronaut photo (one woman, half body), the embedded weights by name, and a test's own files as weights."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from skimage import data
 
-import stages.weights
+import weights
+from weights import registry
 
-WEIGHTS = Path(stages.weights.__file__).parent
+WEIGHTS = Path(weights.__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +40,23 @@ def astronaut() -> np.ndarray:
 def landscape() -> np.ndarray:
     """A picture with nobody in it (coffee on a table)."""
     return data.coffee()
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``installed(name=path, ...)``: these weights are there, and no others."""
+
+    def install(**paths: Path) -> None:
+        monkeypatch.setattr(registry, "find", paths.get)
+        monkeypatch.setattr(registry, "require", lambda name: paths[name])
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def weights_folder() -> Path:
+    """The folder that FUNNEL_WEIGHTS names."""
+    folder = os.environ.get("FUNNEL_WEIGHTS")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("FUNNEL_WEIGHTS is not set to a folder with weights")
+    return Path(folder)

@@ -14,7 +14,7 @@ from curation.annotation.page.desk import Desk
 from curation.annotation.page.places import Places
 from curation.annotation.page.scores import scores_of
 from curation.annotation.page.server import create_app
-from tests.curation.annotation.page.drawn_lot import draw_lot
+from tests.support.drawn_lot import draw_lot
 
 HOST = "http://127.0.0.1:8765"
 TOKEN = "t" * 43

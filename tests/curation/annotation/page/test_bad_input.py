@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from curation.annotation import gates
 from curation.annotation.records import all_answers
 from tests.curation.annotation.page.conftest import Open, give
-from tests.curation.annotation.page.drawn_lot import CLIPS
+from tests.support.drawn_lot import CLIPS
 
 
 def catalog_of(client: TestClient) -> Any:

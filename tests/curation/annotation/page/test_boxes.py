@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from curation.annotation.page.boxes import BoxFinder
-from tests.photo_clips import astronaut, clip
+from tests.support.photo_clips import astronaut, clip
 
 
 def test_the_overlay_lies_on_the_face(tmp_path: Path) -> None:

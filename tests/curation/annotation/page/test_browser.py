@@ -13,9 +13,9 @@ import pytest
 
 from catalogs.catalog import Catalog
 from curation.annotation.records import Answer, all_answers, current_answers
-from tests.browser import needs_browser
-from tests.curation.annotation.annotator import Annotator, Keys, Server
-from tests.curation.annotation.page.drawn_lot import CLIPS, NASTY, draw_lot, level
+from tests.support.annotator import Annotator, Keys, Server
+from tests.support.browser import needs_browser
+from tests.support.drawn_lot import CLIPS, NASTY, draw_lot, level
 
 pytestmark = needs_browser
 

@@ -12,7 +12,7 @@ from catalogs.media import ClipSpan
 from curation.annotation.page import cache as cache_module
 from curation.annotation.page.cache import ClipCache
 from curation.annotation.page.places import Places
-from tests.curation.annotation.page.drawn_lot import draw_lot
+from tests.support.drawn_lot import draw_lot
 
 Spans = list[ClipSpan]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from curation.annotation.page.desk import Desk
 from curation.annotation.records import Answer, Verdict, all_answers
-from tests.curation.annotation.page.drawn_lot import CLIPS, draw_lot
+from tests.support.drawn_lot import CLIPS, draw_lot
 
 
 def desk_of(folder: Path, overlap: int = 1) -> Desk:

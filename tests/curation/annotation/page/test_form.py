@@ -11,7 +11,7 @@ import pytest
 from catalogs.errors import UserError
 from curation.annotation.page.form import read_answer
 from curation.annotation.records import MAX_NOTE, Lot, Mode, Side
-from tests.curation.annotation.page.drawn_lot import draw_lot
+from tests.support.drawn_lot import draw_lot
 
 CLIPS = {1: "c1", 2: "c2"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from catalogs.errors import ClipError, ErrorCode
 from curation.annotation.page.places import Places
-from tests.curation.annotation.page.drawn_lot import CLIPS, SOURCE, draw_lot, source_row
+from tests.support.drawn_lot import CLIPS, SOURCE, draw_lot, source_row
 
 
 def refusal(places: Places, clip_id: str) -> ErrorCode:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from curation.annotation.page.scores import scores_of
-from tests.curation.annotation.page.drawn_lot import CLIPS, draw_lot
+from tests.support.drawn_lot import CLIPS, draw_lot
 
 
 def test_rules_hold_where_the_policy_says(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from catalogs.store import Store
 from curation.annotation.records import MAX_NOTE, all_answers
 from tests.curation.annotation.page.conftest import POSTING, Open, give
-from tests.curation.annotation.page.drawn_lot import CLIPS, NASTY, level
+from tests.support.drawn_lot import CLIPS, NASTY, level
 
 
 def test_the_lot_says_what_is_asked(open_page: Open) -> None:

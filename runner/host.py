@@ -1,0 +1,98 @@
+"""The Ray actor around a worker: its clock, its memory, its metrics, and a way to reach it while it works."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from runner.logs import LogFormat, write_logs
+from runner.memory import forget_peak, peak_mb, resident_mb
+from runner.metrics import Meter
+from runner.tally import Tally
+from runner.worker import Worker
+
+log = logging.getLogger(__name__)
+
+#: Calls in this concurrency group are served while ``run`` is at work in the default one.
+CONTROL = "control"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the hosts of one phase are to do: ``worker(*arguments)`` makes the worker.
+
+    Attributes:
+        phase: ``ingest``, ``scene_split`` or ``measure``.
+        memory_gb: what one worker is declared to need.
+        memory_factor: a worker that has outgrown so many times its need is replaced.
+        log_format: the driver's; another machine has another environment.
+        run_id: written with every log record.
+    """
+
+    phase: str
+    worker: type
+    arguments: tuple[Any, ...]
+    memory_gb: float = 1.0
+    memory_factor: float = 1.5
+    log_format: LogFormat = "plain"
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a unit; ``outgrown``: this process holds far too much memory and should be replaced."""
+
+    tally: Tally
+    outgrown: bool
+
+
+class Host:
+    """Runs one worker. Nothing happens before :meth:`ready`, so that what goes wrong there comes back as itself."""
+
+    def __init__(self, job: Job):
+        self._job = job
+        self._stop = threading.Event()
+        self._worker: Worker
+        self._first_mb = 0.0
+
+    def ready(self) -> str:
+        """Make the worker; returns the id of the node that it is on."""
+        write_logs(self._job.log_format, self._job.run_id)
+        self._worker = self._job.worker(*self._job.arguments)
+        self._meter = Meter(self._job.phase)
+        gc.freeze()  # models and libraries stay: looking through them again and again costs a tenth of cheap clips
+        self._idle_since = time.monotonic()
+        return str(ray.get_runtime_context().get_node_id())
+
+    def run(self, unit: Any) -> Report:
+        """One unit, committed."""
+        waited = time.monotonic() - self._idle_since
+        forget_peak()
+        try:
+            tally = self._worker.run(unit, self._stop)
+        finally:
+            self._idle_since = time.monotonic()
+        tally.wait_seconds, tally.peak_memory_mb = waited, peak_mb()
+        self._meter.unit(tally)
+        return Report(tally, self._has_outgrown(resident_mb()))
+
+    def drain(self) -> None:
+        """The unit in hand ends after the item in hand. Called in concurrency group :data:`CONTROL`."""
+        self._stop.set()
+
+    def _has_outgrown(self, now_mb: float) -> bool:
+        """Memory that grows from unit to unit is a leak. What the first unit leaves behind is models and libraries:
+        if that is more than was declared, the declaration is wrong, and a fresh process would not need less.
+        """
+        declared_mb = self._job.memory_gb * 1000
+        if not self._first_mb:
+            self._first_mb = now_mb
+            if now_mb > declared_mb:
+                log.warning("a worker holds %.0f MB after its first unit, declared are %.0f", now_mb, declared_mb)
+        return now_mb > self._job.memory_factor * max(self._first_mb, declared_mb)

@@ -1,0 +1,26 @@
+"""What an item of work costs, as measured on the units that were finished last."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+
+
+class Pace:
+    """Keeps the seconds per item of the last thousand units.
+
+    Attributes:
+        item_s: median seconds per item; None while nothing is finished.
+        units: how many units have been finished.
+    """
+
+    def __init__(self) -> None:
+        self._item_s: deque[float] = deque(maxlen=1000)
+        self.item_s: float | None = None
+        self.units = 0
+
+    def note(self, items: int, seconds: float) -> None:
+        """Take in that a unit of so many items took so many seconds."""
+        self._item_s.append(seconds / items)
+        self.item_s = statistics.median(self._item_s)
+        self.units += 1

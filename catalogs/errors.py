@@ -1,4 +1,4 @@
-"""The three ways things go wrong: the user's mistake, bad media, a bug.
+"""Things go wrong in three ways: the user's mistake, bad media, a bug.
 
 * :class:`UserError`: one clear line (what, where, what to do); the command line exits with 2.
 * :class:`ClipError`: this clip or source cannot be measured; becomes a failure row with a closed-enum code.
@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class ErrorCode(str, Enum):
-    """Why a source or clip could not be measured. Stored in failure rows: values never change their meaning."""
+    """Says why a source or clip could not be measured. Failure rows store it, so values never change their meaning."""
 
     EMPTY_FILE = "empty_file"  #: zero bytes
     NOT_MEDIA = "not_media"  #: no demuxer recognises the bytes, or one that is not allowed does
@@ -32,7 +32,7 @@ class ErrorCode(str, Enum):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the reason lies outside the media and may pass by itself: storage or a server out of reach."""
+        """Say whether the reason lies outside the media and may pass by itself: storage or a server out of reach."""
         return self in (ErrorCode.UNREADABLE, ErrorCode.UNREACHABLE)
 
 
@@ -45,11 +45,11 @@ def is_owed_again(code: ErrorCode, attempt: int) -> bool:
 
 
 class UserError(Exception):
-    """A mistake of the caller's. ``str(error)`` is the one line that the command line prints."""
+    """Tells the caller of a mistake of theirs. ``str(error)`` is the one line that the command line prints."""
 
 
 class ClipError(Exception):
-    """This clip (or source) cannot be measured.
+    """Says that a clip (or source) cannot be measured, and why.
 
     Args:
         code: closed-enum reason, stored as data.

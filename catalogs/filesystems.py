@@ -1,4 +1,4 @@
-"""Which filesystem a URL means, set up so that object stores are patient, never stale, and found dead in time."""
+"""Filesystems are opened by URL, and set up to retry, to list without a cache, and to give up in time."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from catalogs.storage_errors import as_storage_error, describe, is_missing, is_s
 
 T = TypeVar("T")
 
-#: The first answer of a storage may take this long, so that a dead one is named within 30 s of the command's start.
+#: The first answer of a storage may take this long, so that the user hears of a dead one within 30 s.
 CONTACT_S = 18.0
 
 _S3 = ("s3", "s3a")
 _OBJECT_STORES = frozenset((*_S3, "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"))
 _CONNECT_S, _READ_S = 5, 20
-# With the standard mode's back-off (up to 20 s a step) about half a minute of throttling is sat out per request.
+# With the standard mode's back-off (up to 20 s a step) a request survives about half a minute of throttling.
 _ATTEMPTS = 8
-# s3fs repeats botocore's attempts when an answer breaks off; its own five times would make a dead store take an hour.
+# s3fs repeats botocore's attempts when an answer breaks off; with its default of five a dead store would take an hour.
 _ATTEMPTS_AT_BODY = 3
 
-# Ranged reads: 32 MiB of memory per open file. Containers are read in a few places at once (head, index, picture and
-# sound of a span), which single read-ahead would fetch again and again. A block takes a store about as long to send as
-# to find.
+# Ranged reads take 32 MiB of memory per open file. A container is read in several places by turns (head, index,
+# pictures and sound of a span); with one read-ahead buffer each turn would fetch again. Sending a block of this size
+# takes a store about as long as finding it.
 _BLOCK_BYTES, _BLOCKS = 2 << 20, 16
 
 
 def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
-    """The fsspec filesystem of a URL or local path, and the path within it.
+    """Return the fsspec filesystem of a URL or local path, and the path within it.
 
     Credentials, endpoint and region come from where the store's own tools take them: the environment, the profile
     files, or fsspec's configuration.
@@ -57,12 +57,12 @@ def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def is_object_store(filesystem: AbstractFileSystem) -> bool:
-    """Whether an object appears there only when its last byte has arrived, so that the put itself is the commit."""
+    """Say whether an object appears in this storage only when its last byte has arrived, so that a put is a commit."""
     return not _OBJECT_STORES.isdisjoint(_protocols(filesystem))
 
 
 def is_s3(filesystem: AbstractFileSystem) -> bool:
-    """Whether it speaks S3's protocol, to whomever."""
+    """Say whether this filesystem speaks S3's protocol, whoever runs the storage."""
     return not set(_S3).isdisjoint(_protocols(filesystem))
 
 
@@ -71,10 +71,10 @@ def _protocols(filesystem: AbstractFileSystem) -> tuple[str, ...]:
 
 
 def open_ranged(url: str) -> BinaryIO:
-    """Open a file for reading here and there: a remote one is fetched in blocks, as they are read, never whole.
+    """Open a file for reading parts of it: a remote file is fetched block by block, as it is read.
 
     Raises:
-        OSError: as :func:`~catalogs.storage_errors.as_storage_error` puts it.
+        OSError: the storage refuses; see :func:`~catalogs.storage_errors.as_storage_error`.
     """
     filesystem, path = open_filesystem(url)
     with as_storage_error(url):
@@ -84,7 +84,7 @@ def open_ranged(url: str) -> BinaryIO:
 
 def _s3_options() -> dict[str, Any]:
     client: dict[str, Any] = {"connect_timeout": _CONNECT_S, "read_timeout": _READ_S}
-    if not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys():  # what the user asks for wins
+    if not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys():  # the user's own setting comes first
         client["retries"] = {"mode": "standard", "total_max_attempts": _ATTEMPTS}
     configured = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
     # Another process's commits must be seen, so no listing is remembered.
@@ -92,10 +92,10 @@ def _s3_options() -> dict[str, Any]:
 
 
 def first_contact(url: str, call: Callable[[], T], seconds: float = CONTACT_S) -> T:
-    """``call()``, ended by a UserError when the storage refuses or does not answer in time.
+    """Call ``call`` and raise UserError when the storage refuses or does not answer within ``seconds``.
 
-    The call runs in a thread of its own: clients retry for minutes on what a person wants to hear at once, and a
-    dead network mount never returns at all.
+    The call runs in a thread of its own: a client may retry for minutes before it reports what is wrong, and a dead
+    network mount never answers.
 
     Raises:
         UserError: storage trouble of any kind.
@@ -107,7 +107,7 @@ def first_contact(url: str, call: Callable[[], T], seconds: float = CONTACT_S) -
     def ask() -> None:
         try:
             answers.append(call())
-        except BaseException as error:  # handed to the caller below
+        except BaseException as error:  # raised below, in the caller's thread
             failures.append(error)
 
     asking = threading.Thread(target=ask, name="first-contact", daemon=True)
@@ -124,7 +124,9 @@ def first_contact(url: str, call: Callable[[], T], seconds: float = CONTACT_S) -
 
 
 def revision_of(info: dict[str, Any]) -> str:
-    """What tells one content of a path from the next: ETag or modification time, empty if the storage says neither."""
+    """Return the ETag or modification time that tells one content of a path from the next; empty if storage has
+    neither.
+    """
     for key in ("ETag", "etag", "mtime", "LastModified", "created"):
         if info.get(key):
             return str(info[key])

@@ -1,11 +1,11 @@
-"""Garbage: files that no reader of a catalog can see, found by age and removed.
+"""Garbage collection finds files that no reader of a catalog can see, and removes those that are old enough.
 
-What a manifest has replaced, files of compactions that died or came second, half-written files, and on S3 uploads that
-were never completed. Age counts from the moment they became invisible, so that whoever listed the catalog before can go
-on reading.
+Garbage is what a manifest has replaced, files of compactions that died or were overtaken, half-written files, and on S3
+uploads that were never completed. Its age counts from the moment when readers stopped seeing it, so that whoever listed
+the catalog before can go on reading.
 
-Manifests go last: one is needed until everything that it hides has gone, and until no void manifest that it beats is
-left. That is judged by what was listed, so the order in which garbage is removed does not matter, and a catalog may
+Manifests go last: a manifest is needed until all files that it hides are gone, and until no void manifest that it beats
+is left. That is judged by the files listed at the start, so the order of removal does not matter, and a catalog may
 need two rounds until it is clean.
 """
 
@@ -29,43 +29,46 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Garbage:
-    """One file that nobody sees; ``why`` for people. ``upload`` is set where it has never become a file."""
+    """Describes one file that no reader sees; ``why`` is for people. ``upload`` is set for one that never became a
+    file.
+    """
 
     name: str
     size_bytes: int
     why: str
-    since: datetime  #: when it went out of sight, UTC
+    since: datetime  #: when readers stopped seeing it, UTC
     upload: Upload | None = None
 
 
 @dataclass(frozen=True)
 class Found:
-    """What may go, and what has been replaced but not for long enough yet."""
+    """Holds the garbage that may be removed, and the replaced files that are not old enough yet."""
 
     garbage: list[Garbage]
     waiting: list[Garbage]
 
 
 def search(catalog: Catalog, older_than: timedelta) -> Found:
-    """Files that nobody sees; those that went out of sight longer than ``older_than`` ago may go.
+    """Find the files that no reader sees; those unseen for longer than ``older_than`` may be removed.
 
-    Running drivers and queries read what they have listed: give them longer than the longest of them takes. What may
-    still be in somebody's hands (half-written, of a compaction that goes on) does not wait: it is not garbage yet.
+    A run or query reads what it listed when it began: choose ``older_than`` longer than the longest of them. Files that
+    somebody may still be writing (half-written files, those of a running compaction) are not garbage yet, so they are
+    not listed as waiting either.
     """
     before = datetime.now(timezone.utc) - older_than
     found = list(_Search(catalog, before).all())
-    return Found([one for one in found if one.since <= before], [one for one in found if one.since > before])
+    return Found([file for file in found if file.since <= before], [file for file in found if file.since > before])
 
 
 def find_garbage(catalog: Catalog, older_than: timedelta) -> list[Garbage]:
-    """What may go, see :func:`search`."""
+    """Return the files that may be removed; see :func:`search`."""
     return search(catalog, older_than).garbage
 
 
 def remove_garbage(catalog: Catalog, garbage: list[Garbage]) -> None:
-    """Remove it; some of it may have gone already."""
-    catalog.store.remove_many(one.name for one in garbage if one.upload is None)
-    abort_uploads(catalog.store, [one.upload for one in garbage if one.upload is not None])
+    """Remove garbage; it is no error if somebody else has removed some of it."""
+    catalog.store.remove_many(file.name for file in garbage if file.upload is None)
+    abort_uploads(catalog.store, [file.upload for file in garbage if file.upload is not None])
 
 
 class _Search:
@@ -100,11 +103,15 @@ class _Search:
         rivals = any(manifest.bases & void.bases for void in layout.void)
         is_empty = not here and manifest.file not in self._present and not rivals
         if is_empty:
-            yield from self._old(manifest.name, "all that it speaks of has gone")  # a new one's were not there to list
+            # A manifest that was written after the listing looks just like this; its age tells them apart.
+            yield from self._old(manifest.name, "all files that it names have gone")
 
     def _void(self, manifest: Manifest, layout: Layout) -> Iterator[Garbage]:
-        """Its file goes. It has joined shards, and parts may have been committed for all of them under the name of one:
-        it must say so until a compaction has made them one file."""
+        """Find what may go of a void manifest: its file at once, the manifest itself later.
+
+        The manifest has joined shards, and parts may have been committed for all of them under the stem of one. So it
+        is needed until another compaction has merged these shards into one file.
+        """
         here = [manifest.file] if manifest.file in self._present else []
         if any(manifest.all_stems <= set(other.stems) for other in layout.valid):
             here.append(manifest.name)
@@ -115,28 +122,28 @@ class _Search:
             here = [name for name in merged.replaces if name in self._present]
             yield from self._since(merged.manifest, here, f"replaced by {merged.file}")
             if not here and merged.file not in self._present:
-                yield from self._old(merged.manifest, "all that it speaks of has gone")
+                yield from self._old(merged.manifest, "all files that it names have gone")
 
     def _uploads(self) -> Iterator[Garbage]:
         try:
             uploads = find_uploads(self._store, self._before)
-        except StorageError as error:  # a permission that nothing else needs; some stores do not know the request
-            log.warning("%s; they are left alone", error)
+        except StorageError as error:  # it needs a permission of its own, and some stores do not know the request
+            log.warning("%s; they are not removed", error)
             return
         for upload in uploads:
             yield Garbage(upload.name, upload.size_bytes, "an upload that was never completed", upload.begun, upload)
 
     def _old(self, name: str, why: str) -> Iterator[Garbage]:
-        """The file, if it is old: a young one may still be in use."""
-        yield from (one for one in self._since(name, [name], why) if one.since <= self._before)
+        """Yield the file if it is old; a young one may still be in use."""
+        yield from (file for file in self._since(name, [name], why) if file.since <= self._before)
 
     def _since(self, manifest: str, names: list[str], why: str) -> Iterator[Garbage]:
-        """Files that nobody has seen since ``manifest`` was written."""
+        """Yield files that no reader has seen since ``manifest`` was written."""
         if not names:
             return
         try:
             since = self._store.info(manifest).modified
-        except FileNotFoundError:  # somebody else removed it
+        except FileNotFoundError:  # another process removed it
             return
         for name in names:
             yield Garbage(name, self._size(name), why, since)
@@ -149,7 +156,7 @@ class _Search:
 
 
 def _list(store: Store) -> tuple[set[str], set[str]]:
-    """Names of all files, and those of half-written ones."""
+    """List the names of all files and, apart from them, those of half-written files."""
     with as_storage_error(store.url):
         store.fs.invalidate_cache()
         found = [path[len(store.root) + 1 :] for path in store.fs.find(store.root)]

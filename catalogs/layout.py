@@ -1,15 +1,16 @@
-"""Layout: which files of a catalog count, and which belong together. Everything that reads clips goes through it.
+"""The layout of a catalog says which files count and which belong together; everything that reads clips goes through
+it.
 
-A *narrow* shard is a clips part with measurement and failure parts beside it. Compaction turns many of them into a
-*wide* shard: one file with everything. A wide file exists once its manifest does, and then the files that the manifest
-replaces no longer do, whether they have been deleted yet or not: putting the manifest is the commit.
+A *narrow* shard is a clips part with measurement and failure parts beside it. Compaction turns many narrow shards into
+a *wide* shard: one file with everything. A wide file counts once its manifest is there, and from then on the files that
+the manifest replaces count no longer, whether they have been deleted yet or not: writing the manifest is the commit.
 
-Nothing is lost to a race:
+Nothing is lost when processes race:
 
-* Two compactions that swallow the same clips: of their manifests the one that sorts first is valid, a later one that
-  takes what is taken is void, and what only the void one would have replaced stays visible.
-* A part that is committed under a stem that a compaction has swallowed belongs to the shard that swallowed it.
-* Clips parts that share a source (two drivers split it) are one shard, so each clip is there once.
+* Two compactions merge the same clips: the manifest that sorts first is valid. A later manifest that replaces one of
+  the same files is void, and the other files that it would have replaced stay visible.
+* A part that is committed under the stem of a shard that was compacted meanwhile belongs to the new, wide shard.
+* Clips parts that share a source (two runs split it) are one shard, so each clip is there once.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ JOINED_AT_ONCE = 100_000  #: clips of a batch whose shards must be joined
 
 @dataclass(frozen=True)
 class Shard:
-    """What measurements stay aligned with: a clips part or a wide file.
+    """A shard is one Parquet file of clips, a clips part or a wide file; measurements of its clips lie in parts named
+    after it.
 
     Attributes:
         name: path in the store.
@@ -45,25 +47,25 @@ class Shard:
 
     @property
     def stem(self) -> str:
-        """``part-<split>-<hash>`` of the shard, with the block: how the names of measurement parts begin."""
+        """Return ``part-<split>-<hash>`` of the shard, with the block: its measurement parts' names begin with it."""
         stem = posixpath.basename(self.name).removesuffix(".parquet")
         return stem if self.block is None else f"{stem}.{self.block}"
 
 
 class StageKey(NamedTuple):
-    """What numbers belong together: a stage and its fingerprint."""
+    """A stage and its fingerprint together say which numbers may be compared."""
 
     stage: str
     fingerprint: str
 
-    def column(self, name: str) -> str:
-        """Name of one of the stage's columns in a wide file."""
+    def wide_name(self, name: str) -> str:
+        """Return the name that one of the stage's columns has in a wide file."""
         return f"{self.stage}@{self.fingerprint}.{name}"
 
 
 @dataclass(frozen=True)
 class ShardFiles:
-    """One shard: the files that hold its clips, and the stems that its other parts may have.
+    """Holds the names of one shard's files, and the stems under which its measurements and failures may lie.
 
     Attributes:
         shard: under whose stem new parts are committed.
@@ -84,7 +86,7 @@ class ShardFiles:
 
 @dataclass
 class StageParts:
-    """Names of one stage's visible parts, by stem."""
+    """Holds the names of one stage's visible parts, by stem."""
 
     measured: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     failed: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -92,7 +94,7 @@ class StageParts:
 
 @dataclass
 class Layout:
-    """What of one split a reader sees, as listed at one moment."""
+    """Holds what a reader sees of one split, as listed at one moment."""
 
     split: str
     shards: list[ShardFiles]
@@ -102,11 +104,11 @@ class Layout:
 
     @classmethod
     def read(cls, store: Store, split: str, keys: Iterable[StageKey] | None = None) -> Layout:
-        """List a catalog.
+        """List the files of one split.
 
         Args:
             split: fingerprint of scene_split.
-            keys: the stages that matter; None for every one that is there.
+            keys: the stages to list; None for all that the catalog has.
         """
         keys = None if keys is None else list(keys)
         listed = [name for name in _list_parts(store, keys) if posixpath.basename(name).startswith(f"part-{split}-")]
@@ -125,15 +127,15 @@ class Layout:
         return cls(split, _shards(store, narrow, wide, [*valid, *void]), parts, valid, void)
 
     def measured(self, shard: ShardFiles, key: StageKey) -> list[str]:
-        """Measurement parts of a shard, beyond what its wide file holds."""
+        """List the measurement parts of a shard that are not in its wide file."""
         return _of(self.parts[key].measured, shard) if key in self.parts else []
 
     def failed(self, shard: ShardFiles, key: StageKey) -> list[str]:
-        """Failure parts of a shard, beyond what its wide file holds."""
+        """List the failure parts of a shard that are not in its wide file."""
         return _of(self.parts[key].failed, shard) if key in self.parts else []
 
     def unknown_stems(self) -> dict[str, list[str]]:
-        """Visible parts that belong to no shard, by stem."""
+        """List the visible parts that belong to no shard, by stem."""
         known = {stem for shard in self.shards for stem in shard.stems}
         unknown: dict[str, list[str]] = defaultdict(list)
         for parts in self.parts.values():
@@ -143,7 +145,7 @@ class Layout:
         return unknown
 
     def has_parts(self, shard: ShardFiles) -> bool:
-        """Whether anything of these stages lies beside the shard's own files."""
+        """Say whether any measurement or failure parts lie beside the shard's own files."""
         return any(
             by_stem.get(stem)
             for parts in self.parts.values()
@@ -152,12 +154,12 @@ class Layout:
         )
 
     def is_settled(self, shard: ShardFiles) -> bool:
-        """Whether one wide file holds all of it, so that it is read without a join."""
+        """Say whether one wide file holds the whole shard, so that it can be read without a join."""
         return len(shard.wide) == 1 and not shard.narrow and not self.has_parts(shard)
 
     def batches(self) -> Iterator[list[ShardFiles]]:
-        """The shards some at a time, for queries whose memory must not grow with their number; one empty batch if there
-        are none.
+        """Yield the shards in batches, so that a query's memory does not grow with their number; one empty batch if
+        none are.
         """
         settled = [shard for shard in self.shards if self.is_settled(shard)]
         names = {shard.shard.name for shard in settled}
@@ -169,7 +171,7 @@ class Layout:
 
 
 def batched(shards: Iterable[ShardFiles], clips: int) -> Iterator[list[ShardFiles]]:
-    """Shards in batches that each hold at least so many clips, but for the last."""
+    """Yield shards in batches that each hold at least ``clips`` clips; the last batch may hold fewer."""
     batch: list[ShardFiles] = []
     held = 0
     for shard in shards:
@@ -183,14 +185,14 @@ def batched(shards: Iterable[ShardFiles], clips: int) -> Iterator[list[ShardFile
 
 
 def live_clips(store: Store, split: str) -> list[str]:
-    """Wide files and clips parts of one split that a reader sees."""
+    """List the wide files and clips parts of one split that a reader sees."""
     narrow = _narrow(store, split)
     wide, narrow = _live(read_manifests(store, split)[0], narrow)
     return [*wide, *narrow]
 
 
 def splits(store: Store) -> list[str]:
-    """Fingerprints of scene_split that have clips here."""
+    """List the fingerprints of scene_split that have clips in this store."""
     names = [*store.find("clips"), *store.find(MANIFESTS, ".json")]
     return sorted({posixpath.basename(name).split("-")[1] for name in names})
 
@@ -200,14 +202,18 @@ def _narrow(store: Store, split: str) -> list[str]:
 
 
 def _live(valid: list[Manifest], narrow: list[str]) -> tuple[dict[str, int], list[str]]:
-    """Wide files, with their clips, and narrow parts that no valid manifest replaces."""
+    """Return the visible wide files with their numbers of clips, and the narrow parts that no valid manifest has
+    replaced.
+
+    They are what a reader sees.
+    """
     taken = {base for manifest in valid for base in manifest.bases}
     wide = {manifest.file: manifest.clips for manifest in valid if manifest.file not in taken}
     return wide, [name for name in narrow if name not in taken]
 
 
 def _hidden(valid: list[Manifest], folders: set[str]) -> set[str]:
-    """Measurement and failure parts that have been replaced, in these folders."""
+    """Return the measurement and failure parts in these folders that have been replaced."""
     return {
         f"{folder}/{base}"
         for manifest in valid
@@ -222,7 +228,9 @@ def _of(by_stem: Mapping[str, list[str]], shard: ShardFiles) -> list[str]:
 
 
 def _list_parts(store: Store, keys: list[StageKey] | None) -> list[str]:
-    """Measurement and failure parts; scene_split's failures are about sources and belong to no shard."""
+    """List measurement and failure parts, except failures of scene_split: those are about sources and belong to no
+    shard.
+    """
     tables = ("measurements", "failures")
     if keys is not None:
         folders = [f"{table}/{key.stage}/fp={key.fingerprint}" for key in keys for table in tables]
@@ -261,7 +269,7 @@ def _shards(store: Store, narrow: list[str], wide: Mapping[str, int], manifests:
 
 
 class _Groups:
-    """Stems that belong together (disjoint sets)."""
+    """Holds stems in groups that belong together (disjoint sets)."""
 
     def __init__(self) -> None:
         self.parents: dict[str, str] = {}
@@ -280,7 +288,7 @@ class _Groups:
 
 
 def _join_by_source(store: Store, names: list[str], groups: _Groups) -> dict[str, int]:
-    """Join the stems of files that share a source. Returns rows by file."""
+    """Join the stems of files that share a source, and return the number of rows of each file."""
     rows: dict[str, int] = {}
     tables: list[pa.Table] = []
     for name, found in zip(names, read_together(lambda name: _sources(store, name), names), strict=True):
@@ -298,6 +306,6 @@ def _join_by_source(store: Store, names: list[str], groups: _Groups) -> dict[str
 
 
 def _sources(store: Store, name: str) -> tuple[int, pa.Array]:
-    """Rows of a clips part or wide file, and the sources that they are spans of."""
+    """Return the number of rows of a clips part or wide file, and the ids of their sources."""
     column = store.read_table(name, ["source_id"])["source_id"]
     return len(column), pc.unique(column.combine_chunks())

@@ -1,7 +1,8 @@
-"""Manifests: what each compaction of clips wrote and what it replaced. Putting a manifest commits the compaction.
+"""A manifest says what a compaction of clips wrote and what it replaced; writing it commits the compaction.
 
-Two compactions may swallow the same clips. Then the manifest that sorts first is valid and a later one that takes what
-is taken is void: its file counts for nothing, and what only it would have replaced stays visible. Nothing is lost.
+Two compactions may merge the same clips. Then the manifest that sorts first is valid, and a later one that replaces one
+of the same files is void: its file does not count, and what only that manifest would have replaced stays visible.
+Nothing is lost.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ MANIFESTS = "compactions/wide"
 
 @dataclass(frozen=True)
 class Manifest:
-    """One compaction of clips: ``file`` stands for everything it replaces.
+    """Describes one compaction of clips: ``file`` holds the rows of everything that it replaces.
 
     Attributes:
         replaces: folder -> names in it.
-        stems: of every shard that has ended up in the file, also by way of older wide files.
+        stems: the stems of all shards that were merged into the file, also by way of older wide files.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Manifest:
 
     @classmethod
     def of(cls, stem: str, clips: int, replaced: Iterable[str], stems: Iterable[str]) -> Manifest:
-        """A new one for ``wide/<stem>.parquet``."""
+        """Make the manifest of a new file ``wide/<stem>.parquet``."""
         replaces: dict[str, list[str]] = {}
         for name in replaced:
             folder, base = posixpath.split(name)
@@ -47,12 +48,12 @@ class Manifest:
 
     @property
     def bases(self) -> frozenset[str]:
-        """The clips parts and wide files among the replaced names; no two valid manifests share one."""
+        """Return the clips parts and wide files among the replaced names; no two valid manifests share one."""
         return frozenset(f"{folder}/{base}" for folder in ("clips", "wide") for base in self.replaces.get(folder, ()))
 
     @property
     def all_stems(self) -> frozenset[str]:
-        """Stems of parts that belong to its shard: those it has swallowed, and its file's own."""
+        """Return the stems of all parts that belong to the file's shard: its own, and those of all merged shards."""
         return frozenset((*self.stems, posixpath.basename(self.file).removesuffix(".parquet")))
 
     def replaced(self) -> Iterator[str]:
@@ -63,7 +64,7 @@ class Manifest:
 
 
 def read_manifests(store: Store, split: str) -> tuple[list[Manifest], list[Manifest]]:
-    """The valid and the void manifests of one split."""
+    """Read the valid and the void manifests of one split."""
     valid, void, taken = [], [], set[str]()
     for manifest in manifests_since(store, split, set()):
         if manifest.bases & taken:
@@ -75,6 +76,6 @@ def read_manifests(store: Store, split: str) -> tuple[list[Manifest], list[Manif
 
 
 def manifests_since(store: Store, split: str, known: Set[str]) -> list[Manifest]:
-    """Manifests of one split whose names are not known yet, in order, valid and void."""
+    """Read the manifests of one split whose names are not in ``known``, in order, valid and void."""
     names = [name for name in store.find_prefix(f"{MANIFESTS}/part-{split}-", ".json") if name not in known]
     return read_together(lambda name: Manifest.read(store, name), names)

@@ -1,4 +1,4 @@
-"""Names that people give to lots, snapshots and annotators: what may be one."""
+"""This module checks the names that people give to lots, snapshots and annotators."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 
 
 def check_name(name: str, what: str) -> str:
-    """Raises UserError for a name that cannot be a file name everywhere."""
+    """Return the name. Raises UserError, about a ``what`` of that name, if it cannot be a file name everywhere."""
     if not NAME.fullmatch(name):
         raise UserError(
-            f"{what} {name!r}: letters, digits, '_', '-' and '.', at most 80, beginning with a letter or digit"
+            f"{what} {name!r}: use letters, digits, '_', '-' and '.', at most 80; begin with a letter or digit"
         )
     return name

@@ -1,4 +1,4 @@
-"""DuckDB over a catalog: views of its tables, read through Arrow so that any fsspec storage works.
+"""DuckDB queries a catalog through views of its tables, which are read through Arrow so that any fsspec storage works.
 
 The connection can reach nothing but these views: external access is off.
 """
@@ -25,13 +25,13 @@ from catalogs.remote_parts import RemoteParts
 from catalogs.storage_errors import StorageError
 from catalogs.store import Store
 
-#: Schema of what the views are made of. It is not on the search path: `show tables` lists what is meant for users.
+#: DuckDB schema of the tables behind the views. It is not on the search path, so `show tables` does not list them.
 PRIVATE = "private"
-_MEMORY_SHARE, _MEMORY_CAP = 0.4, 2 << 30  # of the machine's; what does not fit goes to the temporary folder
+_MEMORY_SHARE, _MEMORY_CAP = 0.4, 2 << 30  # share of the machine's memory; bytes. The rest goes to a temporary folder
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that cannot open files, load extensions or be reconfigured.
+    """Open an in-memory DuckDB that cannot open files, load extensions or be reconfigured.
 
     It takes at most 2 GiB (less on a small machine), then spills to the system's temporary folder.
     """
@@ -49,18 +49,18 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def add_private(connection: duckdb.DuckDBPyConnection, name: str, rows: ds.Dataset | pa.Table) -> str:
-    """Make Arrow rows readable as ``private.<name>``, in place of what had that name; returns that.
+    """Make Arrow rows readable as ``private.<name>``, replacing what had that name, and return the qualified name.
 
-    ``connection.register`` would put them where everybody sees them. Nothing is read before a query asks for it.
+    ``connection.register`` would list the name among the user's tables. Nothing is read before a query asks for it.
     """
-    with connection.cursor() as own:  # the search path of a connection is its own
+    with connection.cursor() as own:  # USE changes the search path of this cursor only
         own.execute(f"USE {PRIVATE}")
         own.from_arrow(rows).create_view(name, replace=True)
     return f"{PRIVATE}.{name}"
 
 
 def parts_dataset(store: Store, names: Iterable[str], wanted: pa.Schema) -> ds.Dataset | pa.Table:
-    """Parquet parts as one dataset with an explicit schema (older parts may lack newer columns)."""
+    """Return Parquet parts as one dataset with an explicit schema (older parts may lack newer columns)."""
     names = list(names)
     if not names:
         return wanted.empty_table()
@@ -73,7 +73,7 @@ def parts_dataset(store: Store, names: Iterable[str], wanted: pa.Schema) -> ds.D
 
 
 def register_sources(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
-    """View ``sources``: the newest row of each path."""
+    """Create the view ``sources``, which has the newest row of each path."""
     rows = add_private(connection, "sources", parts_dataset(catalog.store, catalog.source_parts(), schema.SOURCES))
     connection.execute(
         f"CREATE OR REPLACE VIEW sources AS SELECT DISTINCT ON (path) * FROM {rows} ORDER BY path, ingested_at DESC"
@@ -81,21 +81,21 @@ def register_sources(connection: duckdb.DuckDBPyConnection, catalog: Catalog) ->
 
 
 def first_row(result: duckdb.DuckDBPyConnection) -> tuple[Any, ...] | None:
-    """The first row of an executed query; None if it has none.
+    """Return the first row of an executed query; None if it has none.
 
-    All are fetched: while a result is unfinished, DuckDB 2 registers nothing new.
+    All rows are fetched, because DuckDB 2 registers nothing new while a result is unfinished.
     """
     return next(iter(result.fetchall()), None)
 
 
 def storage_error_of(error: duckdb.Error) -> StorageError | None:
-    """The storage's trouble behind an error of DuckDB, which keeps only the words of it; None if that was not it."""
+    """Return the storage error behind a DuckDB error, which keeps only its text; None if storage was not the cause."""
     said = re.search(r"\bIOError: (.+)", str(error))
     return StorageError(said[1].partition(". Detail: Python exception")[0]) if said else None
 
 
 def run_query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    """Run one SELECT of the user's, or what DuckDB takes for one: ``SHOW TABLES``, ``DESCRIBE clips``.
+    """Run one SELECT of the user's, or a statement that DuckDB treats as one: ``SHOW TABLES``, ``DESCRIBE clips``.
 
     Raises:
         UserError: with DuckDB's own first lines.
@@ -113,7 +113,7 @@ def run_query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
 
 
 def _words(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
-    """DuckDB's own first lines, without a name that it suggests from among those that are not for users."""
+    """Return DuckDB's own first lines, without a suggested name that is not meant for users."""
     first, *rest = [line for line in str(error).splitlines() if line.strip()]
     second = rest[0] if rest else ""
     if first.startswith("Catalog Error: Table with name"):

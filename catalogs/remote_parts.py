@@ -1,9 +1,10 @@
-"""Parquet parts on remote storage as one Arrow dataset, whose errors are one clear line and never a hang.
+"""Parquet parts on remote storage are read as one Arrow dataset whose errors are one clear line and which never hangs.
 
-Arrow calls back into Python for each range that it reads, from threads of its own. It sets a scan up holding Python's
-lock. A Python error in one of its threads meanwhile waits for that lock to be put into words, holding another one that
-the set-up waits for: both for ever. So a file that cannot be opened, which happens during the set-up, is an empty one
-to Arrow, and a read that fails says so after it.
+Arrow calls back into Python, from threads of its own, for each range that it reads. While it sets up a scan it holds
+Python's lock (the GIL) and waits for a lock of its own. If one of its threads meets a Python error meanwhile, that
+thread holds Arrow's lock and waits for the GIL to format the error: both would wait for ever. So a file that cannot be
+opened, which happens during the set-up, is given to Arrow as an empty file, and the error is raised afterwards; a read
+that fails waits until the set-up is over.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from catalogs.store import Store
 
 
 class RemoteParts(ds.FileSystemDataset):
-    """Parquet parts of a store that is not on local disk, as one dataset.
+    """Reads Parquet parts of a store that is not on local disk as one dataset.
 
-    Scanning it raises StorageError where the storage refuses, or a part has gone since it was listed. DuckDB keeps only
-    the words of that (:func:`~catalogs.query.storage_error_of`).
+    Scanning it raises StorageError where the storage refuses, or where a part has gone since it was listed. DuckDB
+    keeps only the text of that error (:func:`~catalogs.query.storage_error_of`).
     """
 
     def __init__(self, store: Store, names: Iterable[str], wanted: pa.Schema):
@@ -39,7 +40,7 @@ class RemoteParts(ds.FileSystemDataset):
 
 
 class _Scanner:
-    """What users of a dataset ask of its scanner."""
+    """Wraps Arrow's scanner, with the methods that DuckDB and pyarrow call."""
 
     def __init__(self, scanner: ds.Scanner, files: _RemoteFiles):
         self._scanner, self._files = scanner, files
@@ -59,18 +60,18 @@ class _Scanner:
 
 
 class _RemoteFiles(FSSpecHandler):
-    """A store's files for Arrow. ``set_up`` is held while a scan is being set up."""
+    """Opens a store's files for Arrow. ``set_up`` is held while a scan is being set up."""
 
     def __init__(self, store: Store):
         super().__init__(store.fs)
         self._url = store.url
-        self._trouble: StorageError | None = None  # why a file that Arrow was given is empty
+        self._trouble: StorageError | None = None  # why Arrow was given an empty file
         self.set_up = threading.RLock()
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         try:
             with _as_trouble(self._url, path):
-                # No read-ahead of fsspec's own: Parquet knows which ranges it wants, and asks for them together.
+                # fsspec's read-ahead is off: Parquet knows which ranges it wants, and asks for them together.
                 file = self.fs.open(path, "rb", cache_type="none")
         except StorageError as trouble:
             self._trouble = trouble
@@ -79,7 +80,7 @@ class _RemoteFiles(FSSpecHandler):
 
     @contextmanager
     def saying_why(self) -> Iterator[None]:
-        """Errors inside are those of the storage, where it is to blame."""
+        """Replace Arrow's error by the storage's, where an empty file that Arrow was given is the reason."""
         try:
             yield
         except pa.ArrowInvalid as error:
@@ -90,7 +91,7 @@ class _RemoteFiles(FSSpecHandler):
 
 
 class _File:
-    """An opened file whose reads fail with one clear line, once ``set_up`` is free."""
+    """Reads an opened file; a read that fails raises one clear line, after ``set_up`` has been released."""
 
     def __init__(self, file: BinaryIO, url: str, path: str, set_up: threading.RLock):
         self._file, self._url, self._path, self._set_up = file, url, path, set_up
@@ -123,4 +124,4 @@ def _as_trouble(url: str, path: str) -> Iterator[None]:
         with as_storage_error(url):
             yield
     except FileNotFoundError as error:
-        raise StorageError(f"{url}: {path} has gone since it was listed; the same command looks again") from error
+        raise StorageError(f"{url}: {path} was removed since it was listed; run the same command again") from error

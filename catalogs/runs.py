@@ -1,4 +1,4 @@
-"""Run records: what each run on a catalog did, one JSON file a run (``runs/<run_id>.json``).
+"""A run record says what a run on a catalog did, in one JSON file a run (``runs/<run_id>.json``).
 
 Everything that writes or reads such a file does it here, so only this module knows how it looks inside: phases by
 name, of each the counts by stage, failures under ``"stage:code"``. Files of older releases lack some figures, which
@@ -16,13 +16,14 @@ from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 
 PHASES = ("ingest", "scene_split", "measure")
-#: A living driver writes its record twice a minute while workers work; it is silent while it lists a pool or plans.
+#: A living driver writes its record twice a minute while workers work; it is silent while it lists a pool or
+#: what is owed.
 LOST_AFTER_S = 300.0
 
 
 @dataclass(frozen=True)
 class StageFigures:
-    """What one stage did in one phase of a run.
+    """Says what one stage did in one phase of a run.
 
     Attributes:
         measured: rows committed.
@@ -42,18 +43,18 @@ class StageFigures:
 
     @property
     def infer_seconds(self) -> float:
-        """Busy seconds that were not spent on opening and decoding media."""
+        """Return the busy seconds that were not spent on opening and decoding media."""
         return self.seconds - (self.decode_seconds or 0.0)
 
     @property
     def kept_ratio(self) -> float | None:
-        """Share of the measured clips that passed the stage's rules, 0 to 1."""
+        """Return the share of the measured clips that passed the stage's rules, 0 to 1."""
         return self.kept / self.measured if self.kept is not None and self.measured else None
 
 
 @dataclass(frozen=True)
 class PhaseRecord:
-    """One phase of a run. ``items`` are files in ingest, sources in scene_split, clips in measure.
+    """Records one phase of a run. ``items`` are files in ingest, sources in scene_split, clips in measure.
 
     Attributes:
         video_seconds: seconds of video in the items.
@@ -75,32 +76,32 @@ class PhaseRecord:
 
     @property
     def failed(self) -> int:
-        """Failure rows of all stages."""
+        """Count the failure rows of all stages."""
         return sum(sum(figures.failed.values()) for figures in self.stages)
 
     @property
     def hours(self) -> float:
-        """Hours of video in the items."""
+        """Return the hours of video in the items."""
         return self.video_seconds / 3600
 
     @property
     def items_per_second(self) -> float | None:
-        """Items per second of wall time."""
+        """Return the items per second of wall time."""
         return self.items / self.wall_seconds if self.wall_seconds else None
 
     @property
     def hours_per_second(self) -> float | None:
-        """Hours of video per second of wall time."""
+        """Return the hours of video per second of wall time."""
         return self.hours / self.wall_seconds if self.wall_seconds else None
 
     def stage(self, name: str) -> StageFigures:
-        """What a stage did; zeros where it did nothing."""
+        """Return what a stage did; zeros where it did nothing."""
         return next((found for found in self.stages if found.stage == name), StageFigures(self.phase, name))
 
 
 @dataclass
 class RunRecord:
-    """One run: what it was asked to do, how far it has come, and what it did.
+    """Records one run: what it was asked to do, how far it has come, and what it did.
 
     Attributes:
         pool: folder or URL that was ingested; None for a run on what the catalog already had.
@@ -129,41 +130,41 @@ class RunRecord:
 
     @property
     def shown_status(self) -> str:
-        """The status; ``lost?`` for a run that says it is running and has not been heard of for LOST_AFTER_S seconds.
+        """Return the status; ``lost?`` for a run that says "running" but has been silent for LOST_AFTER_S seconds.
 
-        Its driver was killed, or its machine's clock is wrong.
+        The driver of such a run was killed, or its machine's clock is wrong.
         """
         is_lost = self.silent_seconds is not None and self.silent_seconds > LOST_AFTER_S
         return "lost?" if is_lost else self.status
 
     @property
     def measure(self) -> PhaseRecord | None:
-        """The phase that clips go through, if the run got there."""
+        """Return the phase that clips go through, if the run got there."""
         return self.phases.get("measure")
 
     @property
     def stages(self) -> list[StageFigures]:
-        """What each stage did, phase by phase."""
+        """List what each stage did, phase by phase."""
         return [figures for phase in self.phases.values() for figures in phase.stages]
 
     @property
     def worked(self) -> bool:
-        """Whether anything was owed at all."""
+        """Say whether anything was owed at all."""
         return any(phase.items for phase in self.phases.values())
 
     @property
     def failed(self) -> int:
-        """Failure rows of all phases."""
+        """Count the failure rows of all phases."""
         return sum(phase.failed for phase in self.phases.values())
 
     @property
     def failure_rate(self) -> float:
-        """Failed share of the phase where most failed: files in ingest, sources in scene_split, clips in measure."""
+        """Return the failed share of the phase where most failed: of files, sources (scene_split), clips (measure)."""
         return max((phase.failed / phase.items for phase in self.phases.values() if phase.items), default=0.0)
 
     @property
     def bugs(self) -> list[str]:
-        """Tracebacks of unexpected exceptions, a few."""
+        """List tracebacks of unexpected exceptions, a few."""
         return [trace for phase in self.phases.values() for trace in phase.bugs]
 
 
@@ -206,7 +207,7 @@ def parse_run(document: Mapping[str, Any], now: datetime) -> RunRecord:
 
 
 def _silent_s(document: Mapping[str, Any], now: datetime) -> float | None:
-    """How long nothing has been heard of a run that says it is running. Not negative: clocks of machines differ."""
+    """Return how long nothing was heard of a run that says it is running. Not negative: clocks of machines differ."""
     if document["status"] != "running":
         return None
     heard = datetime.fromisoformat(document["started"]) + timedelta(seconds=document["seconds"])
@@ -234,7 +235,7 @@ def _parsed_phase(name: str, figures: Mapping[str, Any]) -> PhaseRecord:
     for failure, count in figures["failed"].items():
         stage, _, code = failure.partition(":")
         codes.setdefault(stage, {})[code] = count
-    kept = figures.get("kept") if name == "measure" else None  # rules of scene_split are applied when planning
+    kept = figures.get("kept") if name == "measure" else None  # scene_split: its rules are applied later
     decode = figures.get("decode_seconds")
     stages = dict.fromkeys([*figures["measured"], *figures["seconds"], *codes])
     return PhaseRecord(

@@ -1,4 +1,4 @@
-"""Explicit Arrow schemas: every column with its unit and its meaning.
+"""Explicit Arrow schemas give every column its unit and its meaning.
 
 Column names are a public contract; a column may be added, never renamed.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT_VERSION = 1  #: of a new catalog
-COMPACTED_VERSION = 2  #: has wide files, which releases that know only version 1 would not see
+FORMAT_VERSION = 1  #: version of a new catalog
+COMPACTED_VERSION = 2  #: version with wide files, which releases that know only version 1 cannot see
 READABLE_VERSIONS = (FORMAT_VERSION, COMPACTED_VERSION)
 
 #: ``status`` of a measurement row. ``not_applicable``: the clip has nothing to measure (no sound, no face);
@@ -17,12 +17,12 @@ STATUSES = ("ok", "not_applicable", "unavailable")
 
 
 def column(name: str, dtype: pa.DataType, meaning: str, unit: str = "") -> pa.Field:
-    """One documented column. ``unit`` is empty for names, counts and flags."""
+    """Make one documented column. ``unit`` is empty for names, counts and flags."""
     return pa.field(name, dtype, metadata={"meaning": meaning, "unit": unit})
 
 
 def meaning_of(field: pa.Field) -> tuple[str, str]:
-    """``(meaning, unit)`` of a column made by :func:`column`."""
+    """Return ``(meaning, unit)`` of a column made by :func:`column`."""
     metadata = field.metadata or {}
     return metadata.get(b"meaning", b"").decode(), metadata.get(b"unit", b"").decode()
 
@@ -88,7 +88,7 @@ FAILURES = pa.schema(
 
 
 def measurement_schema(columns: pa.Schema, key: str = "clip_id") -> pa.Schema:
-    """The schema of ``measurements/<stage>/``: the key, the stage's own columns, and what became of the row."""
+    """Return the schema of ``measurements/<stage>/``: the key, the stage's own columns, and the status of the row."""
     return pa.schema(
         [
             column(key, pa.string(), "what was measured"),

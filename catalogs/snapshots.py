@@ -1,4 +1,4 @@
-"""Snapshots: the curated rows of a moment, frozen wide, with what decided them. This module reads them.
+"""A snapshot is the curated rows of a moment, frozen wide, with what decided them. This module reads snapshots.
 
 Layout (below ``snapshots/<name>/``)::
 
@@ -10,9 +10,11 @@ A snapshot is never changed. curation/exports/snapshot.py makes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
+
+import pyarrow as pa
 
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
@@ -21,14 +23,16 @@ from catalogs.names import check_name
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What ``snapshot.json`` says.
+    """Holds what ``snapshot.json`` says.
 
     Attributes:
         where: the condition that narrowed the curated rows; None for all.
         parts: file name -> rows.
         gates: stage -> its gate as it was, with ``stale`` (why it did not speak for this funnel any more, or null).
         missing_gates: what ``--require-gates`` would have refused, a line each.
-        funnel: clips and hours into and out of every stage (curation.deciding.counts.StageCount).
+        unopenable: error code -> clips whose file could not be opened as what it was when the snapshot was made; None
+            if the storage was not asked.
+        funnel: clips and hours into and out of every stage (curation.deciding.lines.FunnelLine).
     """
 
     name: str
@@ -46,6 +50,7 @@ class Snapshot:
     gates: Mapping[str, Any]
     missing_gates: tuple[str, ...]
     funnel: tuple[Mapping[str, Any], ...]
+    unopenable: Mapping[str, int] | None = None
 
 
 def read_snapshot(catalog: Catalog, name: str) -> Snapshot:
@@ -55,9 +60,20 @@ def read_snapshot(catalog: Catalog, name: str) -> Snapshot:
     except FileNotFoundError as error:
         have = ", ".join(snapshot_names(catalog)) or "none yet"
         raise UserError(f"no snapshot {name!r} in this catalog (there are: {have})") from error
-    return Snapshot(**document | {key: tuple(document[key]) for key in ("missing_gates", "funnel")})
+    known = {field.name: document[field.name] for field in fields(Snapshot) if field.name in document}
+    return Snapshot(**known | {key: tuple(document[key]) for key in ("missing_gates", "funnel")})
+
+
+def snapshot_tables(catalog: Catalog, snapshot: Snapshot, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Read a snapshot's rows, part by part, in their order: at most 50,000 rows are in memory at a time.
+
+    Args:
+        columns: only these are fetched; None for all.
+    """
+    for part in snapshot.parts:
+        yield catalog.store.read_table(f"snapshots/{snapshot.name}/{part}", columns)
 
 
 def snapshot_names(catalog: Catalog) -> list[str]:
-    """Every finished snapshot of the catalog."""
+    """List every finished snapshot of the catalog."""
     return [name.split("/")[1] for name in catalog.store.find("snapshots", "/snapshot.json")]

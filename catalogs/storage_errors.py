@@ -1,4 +1,4 @@
-"""What storage says when it refuses, in one clear line: what happened, where, and what to do.
+"""Errors of storage are told in one clear line: what happened, where, and what to do.
 
 Clients of object stores raise their own exceptions, which do not even share a base class with :class:`OSError`. They
 are told apart by error code and class name, because the packages they come from are optional.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 
-#: Top-level packages whose exceptions are the storage's trouble rather than a bug of ours.
+#: Top-level packages whose exceptions mean trouble with the storage rather than a bug of ours.
 _CLIENTS = frozenset(
     ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "adlfs", "azure", "fsspec", "paramiko")
 )
@@ -23,7 +23,7 @@ _REGION = "the bucket is in another region or behind another endpoint; set AWS_D
 _SIGNATURE = "the secret key does not belong to the access key; check AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
 _EXPIRED = "the session token is not valid any more; renew the credentials"
 _UNREACHABLE = "no connection to the storage; check the network and AWS_ENDPOINT_URL"
-_NO_S3 = "404 without a code"  #: not a code of S3's: what a proxy or a web server says that is asked for a bucket
+_NO_S3 = "404 without a code"  #: our own code, for the answer of a proxy or web server that is no S3 storage
 _NO_CREDENTIALS = "no usable credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 _BY_CODE = {
@@ -66,46 +66,46 @@ _BY_CLASS = {
 
 
 class StorageError(OSError):
-    """The storage refused or could not be reached, however often it was asked. ``str(error)`` is one clear line."""
+    """The storage refused or could not be reached, even after retries. ``str(error)`` is one clear line."""
 
 
 def describe(error: BaseException, where: str) -> str:
-    """One line for people about an exception that storage raised at ``where`` (a URL or path)."""
+    """Describe, in one line for people, an exception that storage raised at ``where`` (a URL or path)."""
     if isinstance(error, StorageError):
         return str(error)
-    for one in _chain(error):
-        code = _code(one)
+    for link in _chain(error):
+        code = _code(link)
         if code == "RequestTimeTooSkewed":
             now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
             return f"{where}: this machine's clock ({now}) differs too much from the storage's; set it (NTP)"
         if code in _BY_CODE:
             return f"{where}: {_BY_CODE[code]}"
-        for kind in type(one).__mro__:
+        for kind in type(link).__mro__:
             if kind.__name__ in _BY_CLASS:
                 return f"{where}: {_BY_CLASS[kind.__name__]}"
     return f"{where}: {_plain(error)}"
 
 
 def is_storage_trouble(error: BaseException) -> bool:
-    """Whether an exception comes from the storage or its client: any OSError, or a class of a client's package."""
+    """Say whether an exception comes from the storage or its client: any OSError, or a class of a client's package."""
     return isinstance(error, OSError) or any(
         kind.__module__.partition(".")[0] in _CLIENTS for kind in type(error).__mro__
     )
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether an object is simply not there, in a place that itself is there."""
+    """Say whether only the object itself is not there, while the place that should hold it is."""
     return isinstance(error, FileNotFoundError) and {"NoSuchBucket", _NO_S3}.isdisjoint(map(_code, _chain(error)))
 
 
 def has_changed(error: BaseException) -> bool:
-    """Whether an object was replaced while it was being read."""
-    return any(kind.__name__ == "FileExpired" for one in _chain(error) for kind in type(one).__mro__)
+    """Say whether an object was replaced while it was being read."""
+    return any(kind.__name__ == "FileExpired" for link in _chain(error) for kind in type(link).__mro__)
 
 
 @contextmanager
 def as_storage_error(where: str) -> Iterator[None]:
-    """Turns a client's exceptions into :class:`StorageError`; what is simply missing stays FileNotFoundError."""
+    """Turn a client's exceptions into :class:`StorageError`; a missing object stays FileNotFoundError."""
     try:
         yield
     except Exception as error:
@@ -115,20 +115,20 @@ def as_storage_error(where: str) -> Iterator[None]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it; s3fs hides the storage's own code one step down."""
-    one: BaseException | None = error
-    while one is not None:
-        yield one
-        one = one.__cause__
+    """Yield the error and its causes; s3fs hides the storage's own code one step down."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
 
 
 def _code(error: BaseException) -> str:
-    """S3's word for what is wrong; where the answer has none, its HTTP status."""
+    """Return S3's code for what is wrong; where the answer has none, its HTTP status."""
     response = getattr(error, "response", None)
     if not isinstance(response, dict):
         return ""
     code = response.get("Error", {}).get("Code") or response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-    # Answers to HEAD requests have no body, so no code; any other 404 of S3's says what is missing.
+    # Answers to HEAD requests have no body, so no code; to any other request, S3's 404 says what is missing.
     is_head = getattr(error, "operation_name", "Head").startswith("Head")
     return _NO_S3 if str(code) == "404" and not is_head else str(code)
 

@@ -1,4 +1,4 @@
-"""Files of a catalog, on any fsspec filesystem: list, read, and write so that a file is there whole or not at all."""
+"""A store lists, reads and writes a catalog's files on any fsspec filesystem; a file is there whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 _ROW_GROUP = 10_000  # suits readers that stream; compaction may choose more
 _REMOVED_AT_ONCE = 1000  # S3 takes that many names in one request
-_READERS = 16  # small files are read so many at once: on an object store each costs a round trip
+_READERS = 16  # this many small files are read at once: on an object store each costs a round trip
 
-_TIME_KEYS = ("LastModified", "mtime", "last_modified", "created")  # as S3, local disk and GCS, Azure, memory call it
+_TIME_KEYS = ("LastModified", "mtime", "last_modified", "created")  # of S3; local disk and GCS; Azure; memory
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """One file of a store: ``name`` is relative to the store, ``modified`` in UTC."""
+    """Describes one file of a store: ``name`` is relative to the store, ``modified`` in UTC."""
 
     name: str
     size_bytes: int
@@ -41,13 +41,14 @@ class FileInfo:
 
 
 class Store:
-    """A folder on local disk, an object store or any other fsspec filesystem.
+    """A store is a folder on local disk, on an object store or on any other fsspec filesystem.
 
     Object stores show an object only once it is complete, so there the put itself is the commit. Everywhere else a
     file is written under a temporary name and renamed.
 
-    Storage trouble comes as OSError: :class:`~catalogs.storage_errors.StorageError` with one clear line from remote
-    stores, FileNotFoundError for what is not there. A local folder that is to lie below a file is a UserError.
+    Storage trouble is raised as OSError: :class:`~catalogs.storage_errors.StorageError` with one clear line for remote
+    stores, FileNotFoundError for a file that is not there. A local folder whose path leads through a file is a
+    UserError.
     """
 
     def __init__(self, url: str):
@@ -57,7 +58,7 @@ class Store:
         self.is_local = isinstance(self.fs, LocalFileSystem)
 
     def _translated(self) -> AbstractContextManager[None]:
-        """The system's own errors are clear on local disk; those of a store's client are put into words."""
+        """Put the errors of a remote store's client into words; on local disk the system's own errors are clear."""
         return self._below_no_file() if self.is_local else as_storage_error(self.url)
 
     @contextmanager
@@ -67,21 +68,21 @@ class Store:
         except NotADirectoryError as error:
             above = next((folder for folder in _folders_above(self.root) if os.path.isfile(folder)), None)
             if above is None:
-                raise  # the store's own folder is a file: whoever opens it knows what it was to be
+                raise  # the store's own folder is a file: whoever opens the store says what it should be
             raise UserError(f"{self.url} cannot be a folder: {above} is a file") from error
 
     def path(self, name: str) -> str:
-        """The filesystem's own path of a file in this store."""
+        """Return the filesystem's own path of a file in this store."""
         return posixpath.join(self.root, name)
 
     def exists(self, name: str) -> bool:
         if self.is_local:
             return os.path.exists(self.path(name))
-        # Listed, not asked for by name: an object store gives no reason with the refusal of a HEAD request.
+        # The file is listed, not asked for by name: a HEAD request that an object store refuses comes without a reason.
         return name in self.find_prefix(name, suffix="")
 
     def is_empty(self) -> bool:
-        """Whether nothing at all lies in the store's folder (which need not exist)."""
+        """Say whether the store's folder holds nothing at all (it need not exist)."""
         try:
             with self._translated():
                 return not self.fs.ls(self.root, detail=False)
@@ -89,15 +90,16 @@ class Store:
             return True
 
     def find(self, folder: str, suffix: str = ".parquet") -> list[str]:
-        """Names (relative to the store) of the files below ``folder``, sorted; half-written files are not files."""
+        """List the files below ``folder`` by names relative to the store, sorted and without half-written files."""
         with self._translated():
             self.fs.invalidate_cache()
             return self._names(self.fs.find(self.path(folder)), suffix)
 
     def find_prefix(self, prefix: str, suffix: str = ".parquet") -> list[str]:
-        """Names that begin with ``prefix``, a folder and the beginning of a file name; sorted, subfolders left out.
+        """List the names that begin with ``prefix``, a folder and the beginning of a file name; sorted, without
+        subfolders.
 
-        One listing request on an object store, however much lies beside them.
+        On an object store this takes one listing request, however many other files the folder has.
         """
         folder, beginning = posixpath.split(self.path(prefix))
         if self.is_local:
@@ -115,7 +117,7 @@ class Store:
         return sorted(name for name in names if not posixpath.basename(name).startswith("."))
 
     def info(self, name: str) -> FileInfo:
-        """Size and time of one file. Raises FileNotFoundError."""
+        """Return size and time of one file; raise FileNotFoundError if it is not there."""
         with self._translated():
             self.fs.invalidate_cache()
             found = self.fs.info(self.path(name))
@@ -123,15 +125,15 @@ class Store:
         return FileInfo(name, int(found["size"] or 0), _as_utc(time))
 
     def read_bytes(self, name: str) -> bytes:
-        # With a start named, s3fs sends one GET; without, a HEAD comes first, whose refusal gives no reason.
+        # With a start given, s3fs sends one GET; without it, a HEAD comes first, which is refused without a reason.
         with self._translated():
             return self.fs.cat_file(self.path(name), start=0)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet file; with ``columns`` only these are fetched."""
+        """Read a Parquet file; with ``columns`` only these are fetched."""
         if columns is None:
             return pq.ParquetFile(pa.BufferReader(self.read_bytes(name))).read()
-        # No read-ahead of fsspec's own: Parquet knows exactly which ranges it wants, and asks for them together.
+        # fsspec's read-ahead is off: Parquet knows exactly which ranges it wants, and asks for them together.
         options = {} if self.is_local else {"cache_type": "none"}
         with self._translated(), self.fs.open(self.path(name), "rb", **options) as handle:
             return pq.ParquetFile(handle, pre_buffer=not self.is_local).read(columns=columns)
@@ -166,7 +168,7 @@ class Store:
             self.fs.pipe_file(temporary, data)
             self.fs.mv(temporary, target)
         except BaseException:
-            with suppress(Exception):  # the connection may be what broke
+            with suppress(Exception):  # perhaps the connection broke
                 self.fs.rm_file(temporary)
             raise
 
@@ -189,7 +191,7 @@ class Store:
             self.fs.rm_file(self.path(name))
 
     def remove_many(self, names: Iterable[str]) -> None:
-        """Remove files, in few requests where the storage can; one that has gone already is no error."""
+        """Remove files, in few requests where the storage can; it is no error if one has gone already."""
         paths = [self.path(name) for name in names]
         with self._translated():
             if not self.fs.async_impl:
@@ -202,7 +204,7 @@ class Store:
                     self.fs.rm(paths[start : start + _REMOVED_AT_ONCE])
 
     def check_writable(self) -> None:
-        """Raises UserError when nothing can be written here (read-only, no permission, disk full)."""
+        """Raise UserError when nothing can be written here (read-only, no permission, disk full)."""
         name = f".probe-{uuid.uuid4().hex}"
         try:
             self.write_bytes(name, b"x" * 65536)
@@ -212,26 +214,26 @@ class Store:
 
 
 def read_together(read: Callable[[str], T], names: Iterable[str]) -> list[T]:
-    """What ``read`` makes of each of many small files, in their order; several are read at once."""
+    """Call ``read`` on each of many small files, several at once, and return the results in order."""
     with ThreadPoolExecutor(_READERS) as readers:
         return list(readers.map(read, names))
 
 
 def _folders_above(path: str) -> Iterator[str]:
-    """The nearest first; ``path`` is absolute."""
+    """Yield the folders above the absolute ``path``, the nearest first."""
     while (folder := posixpath.dirname(path)) != path:
         yield folder
         path = folder
 
 
 def _temporary(target: str) -> str:
-    """A hidden name beside the target, which no listing of the store takes for a file."""
+    """Return a hidden name beside the target, which listings of the store leave out."""
     folder, base = posixpath.split(target)
     return posixpath.join(folder, f".{base}.{uuid.uuid4().hex}.tmp")
 
 
 def _as_utc(time: datetime | float | None) -> datetime:
-    """Storage gives seconds since 1970 or a datetime; where it gives nothing, the file counts as new."""
+    """Convert the storage's time, seconds since 1970 or a datetime, to UTC; without a time the file counts as new."""
     if time is None:
         return datetime.now(timezone.utc)
     if isinstance(time, datetime):

@@ -1,7 +1,7 @@
-"""Incomplete uploads on S3: parts of a large object whose writer died before it put them together.
+"""Incomplete uploads on S3 are parts of a large object whose writer died before it put them together.
 
-No listing of objects shows them, they are paid for, and nothing but an abort removes them. Other storages have none
-that can be listed: Google's and Azure's forget them after a week.
+They appear in no listing of objects, they are paid for, and only an abort removes them. Other storages have none that
+can be listed: those of Google and Azure forget them after a week.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Upload:
-    """One incomplete upload: ``name`` is the file that it was to become, relative to the store; ``begun`` in UTC."""
+    """Describes one incomplete upload: ``name`` is the file of the store that it should become, ``begun`` is in UTC."""
 
     name: str
     upload_id: str
@@ -32,7 +32,7 @@ class Upload:
 
 
 def find_uploads(store: Store, before: datetime) -> list[Upload]:
-    """Incomplete uploads below the store's folder that began before that moment; none where the storage is not S3.
+    """List the incomplete uploads below the store's folder that began before that moment; only S3 has them.
 
     Raises:
         StorageError: also where the permission for it is missing (``s3:ListBucketMultipartUploads``).
@@ -44,7 +44,7 @@ def find_uploads(store: Store, before: datetime) -> list[Upload]:
 
 
 def abort_uploads(store: Store, uploads: Iterable[Upload]) -> None:
-    """Abort them; some may have gone already.
+    """Abort uploads; it is no error if some of them have gone already.
 
     Raises:
         StorageError: also where the permission for it is missing (``s3:AbortMultipartUpload``).
@@ -59,7 +59,9 @@ def abort_uploads(store: Store, uploads: Iterable[Upload]) -> None:
 
 
 async def _find(fs: S3FileSystem, store: Store, before: datetime) -> list[Upload]:
-    """s3fs has no listing of them by prefix or beyond the first thousand; the client that it holds has."""
+    """List uploads through the client that s3fs holds; s3fs itself lists them neither by prefix nor beyond the first
+    1000.
+    """
     await fs.set_session()
     bucket, folder, _ = fs.split_path(store.root)
     prefix = f"{folder}/" if folder else ""

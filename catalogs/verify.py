@@ -1,4 +1,7 @@
-"""Verification: reads every file of a catalog and says what does not hold. Memory holds one shard."""
+"""Verification reads every file of a catalog and reports what is wrong with it.
+
+Memory holds the rows of one shard, and four columns of all sources.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _MEASUREMENT = schema.measurement_schema(pa.schema([]))
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that does not hold: ``kind`` is one word for programs, ``detail`` one line for people."""
+    """Describes something that is wrong: ``kind`` is one word for programs, ``detail`` one line for people."""
 
     kind: str
     where: str
@@ -32,13 +35,13 @@ class Problem:
 
 @dataclass
 class Verification:
-    """What was counted and what was found.
+    """Counts what was read, and lists the problems that were found.
 
     Attributes:
         unusable: sources whose newest row says that the file cannot be used.
         cut, uncut: fingerprint of ``scene_split`` -> sources with clips, sources that failed.
         measured, failed: ``stage@fingerprint`` -> clips with such an outcome.
-        duplicates: the same -> rows that are there more than once with the same numbers: normal, until compaction.
+        duplicates: ``stage@fingerprint`` -> rows that are there again with the same numbers: normal, until compaction.
     """
 
     sources: int = 0
@@ -66,7 +69,7 @@ class Verification:
 
 
 def verify(catalog: Catalog, hashes: bool = False) -> Verification:
-    """Read everything that a reader can see.
+    """Read everything that a reader can see, and report what is wrong.
 
     Args:
         hashes: read the sources' files too and compare their bytes with their ids.
@@ -123,7 +126,7 @@ class _Verifier:
         self._verify_sources(layout, everything, known_sources)
 
     def _clips(self, shard: ShardFiles) -> pa.Table:
-        """The shard's rows, each clip once."""
+        """Return the shard's rows, each clip once."""
         tables = []
         for name in shard.files:
             for rows in self._read_part(name, "wide" if name in shard.wide else "clips", schema.CLIPS):
@@ -188,7 +191,7 @@ class _Verifier:
                     size = handle.seek(0, 2)
                     handle.seek(0)
                     found = source_id(handle, size)
-            except FileNotFoundError:  # says the path, which is said already
+            except FileNotFoundError:  # its text would only repeat the path
                 self._problem("source_missing", path, "there is no such file")
                 continue
             except OSError as error:
@@ -198,8 +201,11 @@ class _Verifier:
                 self._problem("source_changed", path, f"its bytes are {found}, catalogued as {expected}")
 
     def _read_part(self, name: str, kind: str, must_have: pa.Schema) -> list[pa.Table]:
-        """The whole file in a list; nothing, with the problem noted, if it cannot be used. Files of a kind agree on
-        types."""
+        """Read a whole file into a list of one table; the list is empty, with the problem noted, if the file cannot be
+        used.
+
+        Files of one ``kind`` must agree on the types of their columns.
+        """
         self._found.files += 1
         try:
             rows = self._store.read_table(name)
@@ -220,7 +226,7 @@ class _Verifier:
 
 
 def _first(ids: pa.Array) -> np.ndarray:
-    """For each id, the first place where it occurs."""
+    """Return, for each id, the first place where it occurs."""
     return pc.index_in(ids, value_set=ids).to_numpy(zero_copy_only=False)
 
 
@@ -230,13 +236,17 @@ def _wide_keys(clips: pa.Table) -> set[StageKey]:
 
 
 def _of_stage(clips: pa.Table, key: StageKey, given: str) -> pa.Table:
-    """Rows of a wide table where a stage's column ``given`` is not null: measurements by ``status``, failures by
-    ``error_code``; with the columns of parts."""
-    names = {name: name.removeprefix(key.column("")) for name in clips.column_names if name.startswith(key.column(""))}
+    """Return the rows of a wide table where a stage's column ``given`` is not null, with the columns of parts.
+
+    Measurements are found by ``status``, failures by ``error_code``.
+    """
+    names = {
+        name: name.removeprefix(key.wide_name("")) for name in clips.column_names if name.startswith(key.wide_name(""))
+    }
     is_failure = given in FAILURE_COLUMNS
     names = {name: own for name, own in names.items() if (own in FAILURE_COLUMNS) == is_failure}
     row_id = "id" if is_failure else "clip_id"
-    if key.column(given) not in names:
+    if key.wide_name(given) not in names:
         return pa.table({row_id: pa.array([], pa.string())})
-    rows = clips.filter(clips[key.column(given)].is_valid())
+    rows = clips.filter(clips[key.wide_name(given)].is_valid())
     return pa.table({row_id: rows["clip_id"]} | {own: rows[name] for name, own in names.items()})

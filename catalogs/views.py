@@ -1,6 +1,6 @@
-"""Views of a catalog's tables for DuckDB, over narrow and wide shards alike.
+"""These views show a catalog's tables to DuckDB, over narrow and wide shards alike.
 
-Every view has each clip (and stage) once. Rows can only be there twice where several parts of one shard speak of one
+Every view has each clip (and stage) once. A row can only be there twice where several parts of one shard are about one
 stage, so only such parts are made distinct; a compacted catalog is read without any comparison of ids.
 """
 
@@ -20,14 +20,14 @@ from catalogs.wide import FAILURE_COLUMNS
 
 
 class TableViews:
-    """SQL for the tables of some shards. The parts that the SQL reads become private to the connection."""
+    """Writes the SQL of the tables of some shards; the parts that the SQL reads become private to the connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, store: Store, layout: Layout):
         self._connection, self._store, self._layout = connection, store, layout
         self._numbers = count()
 
     def clips(self, shards: Sequence[ShardFiles]) -> str:
-        """The clips' rows, each clip once."""
+        """Return SQL for the clips' rows, each clip once."""
         columns = _listed(schema.CLIPS.names)
         plain = [name for shard in shards if len(shard.files) == 1 for name in shard.files]
         shared = [name for shard in shards if len(shard.files) > 1 for name in shard.files]
@@ -39,8 +39,8 @@ class TableViews:
         return _union(parts)
 
     def measured(self, shards: Sequence[ShardFiles], key: StageKey, table: pa.Schema) -> str:
-        """Rows that a stage has measured, one per clip, with the columns of ``table``."""
-        columns, status = _listed(table.names), key.column("status")
+        """Return SQL for the rows that a stage has measured, one per clip, with the columns of ``table``."""
+        columns, status = _listed(table.names), key.wide_name("status")
         by_shard = [(shard, self._layout.measured(shard, key)) for shard in shards]
         single = [names[0] for shard, names in by_shard if len(names) == 1 and not shard.wide]
         several = [name for shard, names in by_shard if len(names) > 1 or shard.wide for name in names]
@@ -49,7 +49,7 @@ class TableViews:
         if single or not (wide or several):
             parts.append(f"SELECT {columns} FROM {self._parts(single, table)}")
         if wide:
-            names = [f'"{key.column(name)}" AS "{name}"' for name in table.names if name != "clip_id"]
+            names = [f'"{key.wide_name(name)}" AS "{name}"' for name in table.names if name != "clip_id"]
             rows = self._wide(wide, {key: table})
             parts.append(f'SELECT clip_id, {", ".join(names)} FROM {rows} WHERE "{status}" IS NOT NULL')
         if several:
@@ -64,7 +64,10 @@ class TableViews:
         return _union(parts)
 
     def failed(self, shards: Sequence[ShardFiles], key: StageKey) -> str:
-        """Failures of a stage that stand, with the columns of failures: the last attempt on each clip not measured."""
+        """Return SQL for the failures of a stage that still count: the last attempt on each clip that was not measured.
+
+        The columns are those of failures.
+        """
         columns = _listed(schema.FAILURES.names)
         loose = [name for shard in shards for name in self._layout.failed(shard, key)]
         wide = [name for shard in shards for name in shard.wide]
@@ -85,12 +88,14 @@ class TableViews:
         )
 
     def _is_contested(self, shard: ShardFiles, key: StageKey) -> bool:
-        """Whether a clip may have both a measurement and a failure: within a wide file it has not."""
+        """Say whether a clip of the shard may have both a measurement and a failure, which never happens in a wide
+        file.
+        """
         measured, failed = self._layout.measured(shard, key), self._layout.failed(shard, key)
         return bool((measured and failed) or (shard.wide and (measured or failed)))
 
     def wide(self, shards: Sequence[ShardFiles], tables: dict[StageKey, pa.Schema]) -> str:
-        """Clips with the stages' columns under their wide names (catalogs/wide.py), each clip once.
+        """Return SQL for clips with the stages' columns under their wide names (catalogs/wide.py), each clip once.
 
         Settled shards are read as they are; the others are joined.
         """
@@ -108,18 +113,18 @@ class TableViews:
     def _joined(self, shards: Sequence[ShardFiles], tables: dict[StageKey, pa.Schema]) -> str:
         select, joins = ["c.*"], []
         for number, (key, table) in enumerate(tables.items()):
-            select += [f'm{number}."{name}" AS "{key.column(name)}"' for name in table.names if name != "clip_id"]
-            select += [f'f{number}."{name}" AS "{key.column(name)}"' for name in FAILURE_COLUMNS]
+            select += [f'm{number}."{name}" AS "{key.wide_name(name)}"' for name in table.names if name != "clip_id"]
+            select += [f'f{number}."{name}" AS "{key.wide_name(name)}"' for name in FAILURE_COLUMNS]
             joins.append(f"LEFT JOIN ({self.measured(shards, key, table)}) m{number} ON m{number}.clip_id = c.clip_id")
             joins.append(f"LEFT JOIN ({self.failed(shards, key)}) f{number} ON f{number}.id = c.clip_id")
         return f"SELECT {', '.join(select)} FROM ({self.clips(shards)}) c {' '.join(joins)}"
 
     def _failed_wide(self, files: list[str], key: StageKey) -> str:
         taken = {"id": "clip_id", "stage": f"'{key.stage}'", "fingerprint": f"'{key.fingerprint}'"}
-        taken |= {name: f'"{key.column(name)}"' for name in FAILURE_COLUMNS}
+        taken |= {name: f'"{key.wide_name(name)}"' for name in FAILURE_COLUMNS}
         select = ", ".join(f'{taken[name]} AS "{name}"' for name in schema.FAILURES.names)
         rows = self._wide(files, {key: pa.schema([])})
-        return f'SELECT {select} FROM {rows} WHERE "{key.column("error_code")}" IS NOT NULL'
+        return f'SELECT {select} FROM {rows} WHERE "{key.wide_name("error_code")}" IS NOT NULL'
 
     def _wide(self, files: Sequence[str], tables: dict[StageKey, pa.Schema]) -> str:
         return self._parts(files, _wide_schema(tables))
@@ -133,15 +138,15 @@ _LAST_ATTEMPT = "QUALIFY row_number() OVER (PARTITION BY stage, id ORDER BY atte
 
 
 def last_attempts(rows: str) -> str:
-    """SQL for the last failure of each id in ``rows``."""
+    """Return SQL for the last failure of each id in ``rows``."""
     return f"SELECT * FROM {rows} {_LAST_ATTEMPT}"
 
 
 def _wide_schema(tables: dict[StageKey, pa.Schema]) -> pa.Schema:
     fields = list(schema.CLIPS)
     for key, table in tables.items():
-        fields += [field.with_name(key.column(field.name)) for field in table if field.name != "clip_id"]
-        fields += [schema.FAILURES.field(name).with_name(key.column(name)) for name in FAILURE_COLUMNS]
+        fields += [field.with_name(key.wide_name(field.name)) for field in table if field.name != "clip_id"]
+        fields += [schema.FAILURES.field(name).with_name(key.wide_name(name)) for name in FAILURE_COLUMNS]
     return pa.schema(fields)
 
 

@@ -1,12 +1,12 @@
-"""Wide tables: clips with everything that was measured on them, one row per clip, joined shard by shard.
+"""A wide table holds clips with everything that was measured on them, one row per clip, joined shard by shard.
 
 A wide table has the clips' columns and, for each stage and fingerprint, flat columns named
 ``<stage>@<fingerprint>.<column>``: the measured ones with ``status`` and ``status_detail``, and those of a failure
-(``error_code`` …). All null: that stage has not dealt with the clip.
+(``error_code`` …). If all of them are null, the stage has not processed the clip.
 
 A clip has one outcome per stage and fingerprint: a measurement beats a failure, and of several failures the one with
-the highest attempt counts, then the latest. Measurements that are there twice (two drivers, a unit issued again) carry
-the same numbers, so the first is as good as any.
+the highest attempt counts, then the latest. Measurements that are there twice (two runs at once, a unit issued again)
+have the same numbers, so the first is as good as any.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from catalogs import schema
 from catalogs.layout import Layout, ShardFiles, StageKey
 from catalogs.store import Store
 
-#: Columns of a failure row that a wide table keeps; the others are in the column's name.
+#: Columns of a failure row that a wide table keeps; stage and fingerprint are in the column's name.
 FAILURE_COLUMNS = ("error_code", "detail", "traceback", "attempt", "failed_at")
 
 
-SHARD = "shard"  #: int32, the place of a clip's shard among those that were asked for
+SHARD = "shard"  #: int32, the position of a clip's shard among those that were asked for
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Columns of one stage for a wide table.
+    """Says which columns of one stage a wide table should have.
 
     Attributes:
-        measured: the measured columns (``status`` among them); None for all that there are.
+        measured: the measured columns (``status`` among them); None for all that the files have.
         failed: columns of failures; ``error_code``, ``attempt`` and ``failed_at`` must be among them.
     """
 
@@ -43,10 +43,10 @@ class Wanted:
     failed: tuple[str, ...] = FAILURE_COLUMNS
 
     def columns(self) -> list[str] | None:
-        """Their names in a wide table; None for all that there are."""
+        """Return the columns' names in a wide table; None for all that the files have."""
         if self.measured is None:
             return None
-        return [self.key.column(name) for name in (*self.measured.names, *self.failed)]
+        return [self.key.wide_name(name) for name in (*self.measured.names, *self.failed)]
 
     def failure_schema(self) -> pa.Schema:
         return pa.schema([schema.FAILURES.field(name) for name in self.failed])
@@ -59,11 +59,11 @@ def wide_table(
     wanted: Sequence[Wanted],
     of_clips: Sequence[str] = schema.CLIPS.names,
 ) -> pa.Table:
-    """The shards' clips (``clip_id`` and their other columns in ``of_clips``) with all outcomes: in memory, so a few
-    hundred thousand clips at most. Shard follows shard; with :data:`SHARD` in ``of_clips`` it is said which.
+    """Join the clips of the shards with all outcomes on them, in memory: for a few hundred thousand clips at most.
 
-    With explicit columns (``Wanted.measured``) all of them are there, null where nothing was measured; else those that
-    the files have.
+    The rows follow the order of ``shards``. ``of_clips`` names the columns of clips, ``clip_id`` among them; with
+    :data:`SHARD` there, each row has the position of its shard. Columns of ``Wanted.measured`` are all there, null
+    where nothing was measured; with None the table has those that the files have.
     """
     table = _clips(store, shards, wanted, of_clips)
     for want in wanted:
@@ -75,9 +75,9 @@ def wide_table(
 
 
 def _clips(store: Store, shards: Sequence[ShardFiles], wanted: Sequence[Wanted], of_clips: Sequence[str]) -> pa.Table:
-    """The rows of clips parts and wide files, each clip once; clips of a source stay together."""
+    """Read the rows of clips parts and wide files, each clip once; clips of a source stay together."""
     names = [want.columns() for want in wanted]
-    is_explicit = bool(names) and all(names)  # with nothing asked for, nothing is left out
+    is_explicit = bool(names) and all(names)  # when no columns are named, all are read
     own = [name for name in of_clips if name != SHARD]
     columns = [*own, *(name for some in names for name in some or ())] if is_explicit else None
     start = pa.schema([schema.CLIPS.field(name) for name in own])
@@ -99,7 +99,7 @@ def _first_of_each(rows: pa.Table) -> pa.Table:
 
 
 def _concat(start: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
-    """One below the other by column name; a column that a table lacks is null there."""
+    """Concatenate tables by column name; a column that a table lacks is null in its rows."""
     return pa.concat_tables([start.empty_table(), *tables], promote_options="permissive")
 
 
@@ -108,18 +108,18 @@ def _add_measured(store: Store, table: pa.Table, want: Wanted, parts: list[str])
     rows = _concat(want.measured or pa.schema([]), [store.read_table(name, columns) for name in parts])
     if not parts and want.measured is None:
         return table
-    base = {name: want.key.column(name) for name in rows.column_names if name != "clip_id"}
+    base = {name: want.key.wide_name(name) for name in rows.column_names if name != "clip_id"}
     took = np.full(len(table), -1)
     if len(rows):
         _note(took, table, rows["clip_id"])
-    is_measured = want.key.column("status")
+    is_measured = want.key.wide_name("status")
     if is_measured in table.column_names:
         took[table[is_measured].is_valid().to_numpy(zero_copy_only=False)] = -1
     return _fill(table, base, rows, took)
 
 
 def _add_failed(store: Store, table: pa.Table, want: Wanted, parts: list[str]) -> pa.Table:
-    names = {name: want.key.column(name) for name in want.failed}
+    names = {name: want.key.wide_name(name) for name in want.failed}
     if not parts and want.measured is None and names["error_code"] not in table.column_names:
         return table
     rows = _concat(want.failure_schema(), [store.read_table(name, ["id", *want.failed]) for name in parts])
@@ -133,21 +133,22 @@ def _add_failed(store: Store, table: pa.Table, want: Wanted, parts: list[str]) -
         rows = rows.sort_by([("attempt", "descending"), ("failed_at", "descending")])
         _note(took, table, rows["id"])
     table = _fill(table, names, rows, took)
-    measured = want.key.column("status")
+    measured = want.key.wide_name("status")
     if measured in table.column_names:
         table = _blank(table, list(names.values()), table[measured].is_valid())
     return table
 
 
 def _note(took: np.ndarray, table: pa.Table, ids: pa.ChunkedArray) -> None:
-    """Write into ``took``, per row of ``table``, the first row of ``ids`` that is about it."""
+    """Write into ``took``, for each row of ``table``, the first row of ``ids`` that has its clip."""
     at = pc.index_in(ids, value_set=table["clip_id"].combine_chunks()).combine_chunks()
-    rows = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))[::-1]  # backwards: the first is written last
+    # Backwards, so that the first row of a clip is written last and stays.
+    rows = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))[::-1]
     took[at.drop_null().to_numpy(zero_copy_only=False)[::-1]] = rows
 
 
 def _fill(table: pa.Table, names: dict[str, str], rows: pa.Table, took: np.ndarray) -> pa.Table:
-    """Columns of ``rows`` under their wide names: row ``took`` of it, or what ``table`` has where that is -1."""
+    """Put columns of ``rows`` under their wide names: row ``took`` of them; the table's own value where that is -1."""
     for name, wide_name in names.items():
         own = table[wide_name] if wide_name in table.column_names else None
         if own is not None and (took < 0).all():
@@ -165,7 +166,7 @@ def _fill(table: pa.Table, names: dict[str, str], rows: pa.Table, took: np.ndarr
 
 
 def _blank(table: pa.Table, names: list[str], where: pa.ChunkedArray) -> pa.Table:
-    """The same with nulls in these columns where the mask says so."""
+    """Set these columns to null where the mask ``where`` is true."""
     for name in names:
         column = table[name]
         if column.null_count < len(column):

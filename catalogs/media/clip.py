@@ -1,4 +1,4 @@
-"""One clip's frames and sound, decoded once however many scorers look at them."""
+"""A clip's frames and sound are decoded once, however many scorers look at them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 class ClipSpan(NamedTuple):
-    """A clip row's identity: a span of presentation time in a source.
+    """A clip is a span of presentation time in a source; these values identify it.
 
     Attributes:
         path: where the source lies now.
-        stamp: content_stamp of the file there, as it was catalogued; None: whatever lies there is taken for it.
+        stamp: content_stamp of that file when it was catalogued; with None the file is not checked.
     """
 
     clip_id: str
@@ -43,12 +43,19 @@ class ClipSpan(NamedTuple):
 
     @property
     def duration_s(self) -> float:
+        """The clip's length in seconds."""
         return self.end_s - self.start_s
+
+    @property
+    def expected(self) -> Catalogued | None:
+        """Return the content that should lie at the path; None where it cannot be checked."""
+        return None if self.stamp is None else Catalogued(self.source_id, self.stamp)
 
 
 @dataclass(frozen=True)
 class MediaConfig:
-    """How a clip is looked at. Part of every picture stage's fingerprint: each value changes numbers.
+    """Says how a clip's pictures are chosen; every picture stage's fingerprint includes it, as each value changes
+    numbers.
 
     Attributes:
         sample_fps: pictures per second of the sparse sample, which all sparse stages share.
@@ -70,10 +77,11 @@ class MediaConfig:
 
 @dataclass
 class ClipMedia:
-    """Lazy, cached access to one clip. Times it returns are seconds since the clip's first frame.
+    """Decodes one clip on demand and keeps what it decoded; its times are seconds since the clip's first frame.
 
-    The first request for pictures decodes the span once and keeps what both views need; ``dense=False`` says that no
-    stage of this job will ask for the dense view, which saves the memory, and of a remote source the whole copy.
+    The first request for pictures decodes the span once and keeps what both views need. ``dense_wanted=False`` says
+    that no stage of this job will ask for the dense view: that saves its memory, and a remote source is not copied
+    whole.
 
     Memory: at most ``sample_max * sample_max_pixels * 3`` + ``dense_fps * dense_max_s * dense_max_pixels * 3`` bytes.
 
@@ -90,10 +98,11 @@ class ClipMedia:
 
     @property
     def duration_s(self) -> float:
+        """The clip's length in seconds."""
         return self.span.duration_s
 
     def sample(self) -> Frames:
-        """Sparse pictures spread over the whole clip: one a second, between sample_min and sample_max of them.
+        """Return sparse pictures spread over the whole clip: one a second, between sample_min and sample_max of them.
 
         Raises:
             ClipError: corrupt, no_frames, timeout and what opening raises.
@@ -101,25 +110,28 @@ class ClipMedia:
         return self._pictures[0]
 
     def dense(self) -> Frames:
-        """Pictures at ``dense_fps``: each the one on screen at its moment, so a slow source repeats pictures."""
+        """Return the picture on screen at each step of ``dense_fps``; a source with fewer pictures per second repeats
+        some.
+        """
         dense = self._pictures[1]
         if dense is None:
-            raise ValueError("this clip was opened with dense_wanted=False")
+            raise ValueError("this clip was opened with dense_wanted=False: no stage of the job has the view 'dense'")
         return dense
 
     @cached_property
     def sound(self) -> Sound | None:
-        """The first sound track at its native rate and channels; None if the file has none."""
+        """Return the first sound track at its native rate and channels; None if the file has none."""
         with self._opened() as container:
             return read_sound(container, self.span.start_s, self.span.end_s, Deadline(self.limits))
 
     @cached_property
     def speech(self) -> np.ndarray | None:
-        """Mono sound at 16 kHz, float32 [N], sample 0 at the first frame; None without a sound track."""
+        """Return mono sound at 16 kHz, float32 [N], sample 0 at the first frame; None without a sound track."""
         return None if self.sound is None else to_speech(self.sound)
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """``compute()``, remembered under ``key`` for this clip: detections that several scorers share.
+        """Return ``compute()`` and remember it under ``key`` for this clip, so that several scorers share one
+        detection.
 
         The key must name everything the result depends on besides the clip (model, thresholds).
         """
@@ -132,8 +144,7 @@ class ClipMedia:
         began = time.monotonic()
         try:
             span = self.span
-            expected = None if span.stamp is None else Catalogued(span.source_id, span.stamp)
-            with open_media(span.path, self.limits, self.dense_wanted, expected) as container:
+            with open_media(span.path, self.limits, self.dense_wanted, span.expected) as container:
                 yield container
         finally:
             self.decode_seconds += time.monotonic() - began
@@ -160,7 +171,7 @@ class ClipMedia:
 
 
 class _View:
-    """Collects, in one pass, the picture that is on screen at each wanted time."""
+    """Collects the picture that is on screen at each wanted time, in one pass over the frames."""
 
     def __init__(self, times_s: np.ndarray, max_pixels: int):
         self._times_s = times_s
@@ -193,13 +204,15 @@ class _View:
 
 
 def sample_times(duration_s: float, config: MediaConfig) -> np.ndarray:
-    """Moments of the sparse view: the centres of equal parts of the clip, float64 [n] seconds."""
+    """Return the moments of the sparse view: the centres of equal parts of the clip, float64 [n] seconds."""
     n = int(np.clip(round(duration_s * config.sample_fps), config.sample_min, config.sample_max))
     return (np.arange(n) + 0.5) * duration_s / n
 
 
 def dense_times(duration_s: float, config: MediaConfig) -> np.ndarray:
-    """Moments of the dense view: ``k / dense_fps`` inside the clip's middle ``dense_max_s``, float64 [n] seconds."""
+    """Return the moments of the dense view: ``k / dense_fps`` in the clip's middle ``dense_max_s``, float64 [n]
+    seconds.
+    """
     n = max(1, int(duration_s * config.dense_fps + 1e-6))
     limit = int(config.dense_max_s * config.dense_fps)
     first = max(0, (n - limit) // 2)

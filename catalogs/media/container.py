@@ -14,7 +14,7 @@ import av.logging
 from av.container import InputContainer
 
 from catalogs.errors import ClipError, ErrorCode
-from catalogs.media.cache import SourceCache, default_folder
+from catalogs.media.copies import SourceCopies, default_folder
 from catalogs.media.remote_file import RemoteFile
 from catalogs.media.same_file import Catalogued, checked
 
@@ -26,11 +26,11 @@ DEMUXERS = (
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """What one file may cost.
+    """Limits what one file may cost in time, memory and disk space.
 
     Attributes:
         max_seconds: wall-clock time for opening and decoding one clip or source.
-        max_pixels: stored picture size; larger is refused before a frame is decoded (8K UHD fits).
+        max_pixels: largest stored picture; a larger one is refused before a frame is decoded (8K UHD fits).
         open_timeout_s: time for reading the header.
         cache_bytes: disk space on this machine for copies of remote sources (jobs with dense stages); 0 = none.
     """
@@ -42,14 +42,14 @@ class MediaLimits:
 
 
 class Deadline:
-    """Ends a decode loop: call :meth:`check` once per packet or frame."""
+    """Ends a decode loop that takes too long: call :meth:`check` once per packet or frame."""
 
     def __init__(self, limits: MediaLimits):
         self._seconds = limits.max_seconds
         self._end = time.monotonic() + limits.max_seconds
 
     def check(self) -> None:
-        """Raises ClipError(timeout) when the time is up."""
+        """Raise ClipError(timeout) when the time is up."""
         if time.monotonic() > self._end:
             raise ClipError(ErrorCode.TIMEOUT, f"decoding took longer than {self._seconds:g} s")
 
@@ -64,21 +64,21 @@ def open_media(
     a name); everything else through a file object, which leaves ffmpeg no protocol at all.
 
     Args:
-        whole: most of the file is going to be read, maybe more than once: a remote one may be copied into the local
-            cache. Otherwise only the ranges that are read are fetched.
-        expected: what should lie there; looked at when everything was read, or could not be.
+        whole: most of the file will be read, perhaps more than once, so a remote file may be copied to this machine
+            first. Otherwise only the ranges that are read are fetched.
+        expected: the content that should lie there; checked when reading has ended or failed.
 
     Raises:
-        ClipError: empty_file, not_media, not_found, unreadable, too_large; while or after it was read: changed, and
-            if it is remote also not_found, unreadable.
+        ClipError: on opening: empty_file, not_media, not_found, unreadable, too_large. While the file is read or
+            afterwards: changed, and for a remote file also not_found, unreadable.
     """
     av.logging.restore_default_callback()  # PyAV's own callback can deadlock inside workers
-    av.logging.set_libav_level(av.logging.PANIC)  # what goes wrong comes back as codes, not as stderr noise
+    av.logging.set_libav_level(av.logging.PANIC)  # errors come back as codes; their text on stderr helps nobody
     if "://" not in path:
         with checked(partial(_check_content, path, expected)), _open(path, f"file:{path}", "file", limits) as container:
             yield container
         return
-    remote = RemoteFile(path, SourceCache(default_folder(), limits.cache_bytes, limits.max_seconds) if whole else None)
+    remote = RemoteFile(path, SourceCopies(default_folder(), limits.cache_bytes, limits.max_seconds) if whole else None)
     check_content = partial(_check_content, path, expected, remote)
     with closing(remote), checked(check_content), checked(remote.check), _open(path, remote, "", limits) as container:
         yield container
@@ -107,7 +107,10 @@ def _open(path: str, target: str | RemoteFile, protocols: str, limits: MediaLimi
 
 
 def seconds(pts: int | None, time_base: Fraction | None) -> float:
-    """Presentation time of a pts. ffmpeg leaves either out where a file does not say: 0 then."""
+    """Return the presentation time of a pts in seconds.
+
+    ffmpeg leaves out the pts or the time base where a file does not state it; the time is 0 then.
+    """
     return float((pts or 0) * (time_base or 0))
 
 

@@ -18,7 +18,7 @@ from catalogs.media.container import Deadline
 
 @dataclass(frozen=True)
 class Frames:
-    """Pictures of one clip.
+    """Holds pictures of one clip and their times.
 
     Attributes:
         rgb: uint8 [T, H, W, 3] RGB, upright, square pixels.
@@ -35,7 +35,7 @@ class Frames:
 
 
 def picture_stream(container: InputContainer) -> VideoStream:
-    """The picture stream, cover art aside. Raises ClipError(no_video)."""
+    """Return the first picture stream that is not cover art; raise ClipError(no_video) if there is none."""
     for stream in container.streams.video:
         if not _is_cover_art(stream):
             stream.thread_type = "NONE"  # one core per clip: processes give the parallelism
@@ -48,7 +48,7 @@ def _is_cover_art(stream: VideoStream) -> bool:
 
 
 def upright_size(stream: VideoStream, rotation: int) -> tuple[int, int]:
-    """``(width, height)`` in square pixels after the rotation metadata is honoured."""
+    """Return ``(width, height)`` in square pixels, after the turn that the rotation metadata asks for."""
     sar = stream.sample_aspect_ratio or Fraction(1)
     width = max(1, round(stream.codec_context.width * float(sar)))
     height = stream.codec_context.height
@@ -56,9 +56,9 @@ def upright_size(stream: VideoStream, rotation: int) -> tuple[int, int]:
 
 
 class PictureReader:
-    """Frames of an open container from ``start_pts`` (inclusive) to ``end_pts`` (exclusive).
+    """Reads frames of an open container from ``start_pts`` (inclusive) to ``end_pts`` (exclusive).
 
-    Packets that do not decode are counted in :attr:`corrupt`, not raised: what survives is still worth having.
+    Packets that do not decode raise nothing, because the other frames are still of use; :attr:`corrupt` counts them.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class PictureReader:
             self._deadline.check()
             pts = frame.pts
             if pts is None or (last_pts is not None and pts <= last_pts):
-                continue  # no place on the time line: cannot be presented
+                continue  # without a time of its own a frame cannot be shown
             last_pts = pts
             if self._start_pts is not None and pts < self._start_pts:
                 continue
@@ -120,7 +120,7 @@ class PictureReader:
 
 
 def to_rgb(frame: VideoFrame, width: int, height: int, rotation: int) -> np.ndarray:
-    """One frame as uint8 [height, width, 3] RGB; ``width`` and ``height`` are the upright target size.
+    """Convert one frame to uint8 [height, width, 3] RGB; ``width`` and ``height`` are the upright target size.
 
     ``rotation`` is counter-clockwise degrees as ffmpeg's display matrix gives them.
     """
@@ -132,7 +132,7 @@ def to_rgb(frame: VideoFrame, width: int, height: int, rotation: int) -> np.ndar
 
 
 def fit(width: int, height: int, max_pixels: int) -> tuple[int, int, float]:
-    """The largest size of the same shape with at most ``max_pixels``: ``(width, height, scale)``, even numbers."""
+    """Return the largest even size of the same shape with at most ``max_pixels``, as ``(width, height, scale)``."""
     scale = min(1.0, (max_pixels / (width * height)) ** 0.5)
     if scale == 1.0:
         return width, height, 1.0

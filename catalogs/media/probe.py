@@ -1,4 +1,4 @@
-"""What a file holds, from its header and its first frame (nothing else is decoded)."""
+"""A probe reads what a file holds from its header and its first frame, and decodes nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKETS_FOR_RATE = 250  # enough to tell a variable frame rate from rounding
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """Container facts of one file; the fields are columns of the sources table (catalogs.schema.SOURCES)."""
+    """Holds what one file's container says; the fields are columns of the sources table (catalogs.schema.SOURCES)."""
 
     duration_s: float
     width: int
@@ -36,7 +36,7 @@ class SourceFacts:
 
 
 def probe(path: str, size_bytes: int, limits: MediaLimits) -> SourceFacts:
-    """Read the header of ``path``.
+    """Read the header and first frame of ``path``.
 
     Raises:
         ClipError: empty_file, not_media, truncated, no_video, no_frames, not_found, unreadable, too_large.
@@ -72,7 +72,7 @@ def probe(path: str, size_bytes: int, limits: MediaLimits) -> SourceFacts:
 
 
 def _check_whole(stream: VideoStream, size_bytes: int) -> None:
-    """An index (MP4) that points past the end of the file means that the file was cut off."""
+    """Raise ClipError(truncated) if the index (MP4) points past the end of the file: then the file was cut off."""
     last = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
     if last > size_bytes:
         raise ClipError(ErrorCode.TRUNCATED, f"the index reaches byte {last}, the file ends at {size_bytes}")

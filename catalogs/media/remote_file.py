@@ -1,4 +1,4 @@
-"""A remote file as PyAV reads it: in ranges, or from a copy in the local cache."""
+"""PyAV reads a remote file through this object: in ranges, or from a copy on this machine."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ from typing import Any, BinaryIO
 
 from catalogs.errors import ClipError, ErrorCode
 from catalogs.filesystems import open_ranged
-from catalogs.media.cache import SourceCache
+from catalogs.media.copies import SourceCopies
 from catalogs.storage_errors import as_storage_error, describe, has_changed
 
 
 class RemoteFile:
-    """Reads for ffmpeg, which may take an exception for the end of the file: the first one is remembered.
+    """Reads a remote file for ffmpeg, and remembers the first error, which ffmpeg may take for the end of the file.
 
     Args:
         path: URL of the file.
-        cache: where to look for, or put, a copy of the whole file; None streams.
+        copies: where to look for a copy of the whole file, or to put one; with None the file is streamed.
 
     Raises:
         ClipError: not_found, unreadable.
     """
 
-    def __init__(self, path: str, cache: SourceCache | None = None):
+    def __init__(self, path: str, copies: SourceCopies | None = None):
         self._path = path
         self._trouble: OSError | None = None
         try:
-            self._handle: BinaryIO = (cache and cache.open(path)) or open_ranged(path)
+            self._handle: BinaryIO = (copies and copies.open(path)) or open_ranged(path)
         except OSError as error:
             raise self._as_clip_error(error) from error
 
     @property
     def info(self) -> Mapping[str, Any] | None:
-        """What the storage said of the file when it was opened; None if that is not remembered (a cached copy)."""
+        """Return what the storage said of the file when it was opened; None for a copy on this machine, where it is not
+        kept.
+        """
         return getattr(self._handle, "details", None)
 
     def read(self, size: int = -1) -> bytes:
         if self._trouble is not None:
-            raise self._trouble  # the client has been patient once; ffmpeg would ask again for every packet
+            raise self._trouble  # the client has retried enough; ffmpeg would ask again for every packet
         try:
             with as_storage_error(self._path):
                 return self._handle.read(size)
@@ -55,7 +57,9 @@ class RemoteFile:
         self._handle.close()
 
     def check(self) -> None:
-        """Raises ClipError(not_found, changed, unreadable) if a read has failed, whatever ffmpeg made of it."""
+        """Raise ClipError(not_found, changed, unreadable) if a read has failed, even if ffmpeg went on as if nothing
+        had.
+        """
         if self._trouble is not None:
             raise self._as_clip_error(self._trouble) from self._trouble
 

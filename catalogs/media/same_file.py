@@ -1,4 +1,4 @@
-"""Whether the file at a path is still the one that was catalogued.
+"""This module tells whether the file at a path is still the one that was catalogued.
 
 A measurement is about bytes, and a pool is not ours: between ingest and measuring a file may be exported anew, cut or
 overwritten under its old name. What the storage says of it (size, modification time or ETag) costs next to nothing to
@@ -21,13 +21,13 @@ from catalogs.storage_errors import as_storage_error
 
 @dataclass(frozen=True)
 class Catalogued:
-    """A source's content when it was ingested: its id, and what the storage said of it (:func:`content_stamp`)."""
+    """Names a source's content at ingest: its id, and what the storage said of the file (:func:`content_stamp`)."""
 
     source_id: str
     stamp: int
 
     def check(self, path: str, info: Mapping[str, Any] | None = None) -> None:
-        """That ``path`` holds these bytes. Where the storage does not answer nothing is said: reading says it better.
+        """Check that ``path`` holds these bytes; where the storage does not answer, nothing is raised.
 
         Args:
             info: what the storage says of the file, if that is known already.
@@ -36,7 +36,7 @@ class Catalogued:
             ClipError: changed.
         """
         try:
-            now = info if info is not None else _ask(path)
+            now = info if info is not None else storage_says(path)
             size_bytes, revision = int(now.get("size") or 0), revision_of(dict(now))
             is_same = content_stamp(size_bytes, revision) == self.stamp
             is_same = is_same or _id_of(path, size_bytes, revision) == self.source_id
@@ -48,7 +48,7 @@ class Catalogued:
 
 @contextmanager
 def checked(check: Callable[[], None]) -> Iterator[None]:
-    """``check()`` afterwards, also where reading failed: what it raises is the better reason then."""
+    """Call ``check`` when the block ends, also where reading in it failed: what it raises is the better reason then."""
     try:
         yield
     except Exception:
@@ -57,7 +57,8 @@ def checked(check: Callable[[], None]) -> Iterator[None]:
     check()
 
 
-def _ask(path: str) -> Mapping[str, Any]:
+def storage_says(path: str) -> Mapping[str, Any]:
+    """Ask the storage about a file. Raises OSError, FileNotFoundError among them."""
     filesystem, name = open_filesystem(path)
     with as_storage_error(path):
         info: Mapping[str, Any] = filesystem.info(name)
@@ -66,6 +67,6 @@ def _ask(path: str) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=4096)
 def _id_of(path: str, size_bytes: int, revision: str) -> str:
-    """Of one content of a path: every clip of a touched file asks for it."""
+    """Hash one content of a path; it is remembered, as every clip of a touched file asks for it."""
     with as_storage_error(path), open_ranged(path) as handle:
         return source_id(handle, size_bytes)

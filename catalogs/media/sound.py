@@ -22,7 +22,7 @@ PREROLL_S = 0.5  #: decoders (AAC, Opus) need some packets before the first one 
 
 @dataclass(frozen=True)
 class Sound:
-    """Sound of one clip, sample 0 at the clip's first frame.
+    """Holds the sound of one clip, sample 0 at the clip's first frame.
 
     Attributes:
         samples: float32 [channels, N], nominally -1..1; silence where the track has none.
@@ -37,14 +37,14 @@ class Sound:
         return self.samples.shape[1] / self.rate
 
     def mono(self) -> np.ndarray:
-        """float32 [N]: the mean of the channels."""
+        """Return the mean of the channels, float32 [N]."""
         return self.samples.mean(axis=0) if len(self.samples) > 1 else self.samples[0]
 
 
 def read_sound(container: InputContainer, start_s: float, end_s: float, deadline: Deadline) -> Sound | None:
-    """The first sound track from ``start_s`` to ``end_s`` (presentation time), at its native rate and channels.
+    """Read the first sound track from ``start_s`` to ``end_s`` (presentation time), at its native rate and channels.
 
-    None if the file has no sound track.
+    Returns None if the file has no sound track.
 
     Raises:
         ClipError: corrupt (a track is declared but not one sample decodes), timeout.
@@ -76,7 +76,7 @@ def read_sound(container: InputContainer, start_s: float, end_s: float, deadline
 
 
 class _Decoder:
-    """Sound frames of an open container; packets that do not decode are counted and left out."""
+    """Decodes the sound of an open container; packets that do not decode are counted and left out."""
 
     def __init__(self, container: InputContainer, stream: AudioStream, deadline: Deadline):
         self._packets = container.demux(stream)
@@ -102,7 +102,7 @@ class _Decoder:
 
 
 class _Timeline:
-    """Samples laid on the clip's time line: contiguous by sample count, by pts again after a real gap."""
+    """Places samples on the clip's time line: one after the other by sample count, by pts again after a real gap."""
 
     GAP_S = 0.02  # time stamps are rounded (1 ms in Matroska): a smaller difference is not a gap
 
@@ -128,7 +128,7 @@ class _Timeline:
 
 
 def to_speech(sound: Sound) -> np.ndarray:
-    """Mono at 16 kHz, float32 [N]: what every speech model here hears."""
+    """Convert sound to mono at 16 kHz, float32 [N], as every speech model here needs it."""
     mono = sound.mono()
     if sound.rate == SPEECH_RATE:
         return mono

@@ -1,4 +1,4 @@
-"""Writes one clip's exact span as a small MP4 that a browser plays, and what the page must know to show it.
+"""This module writes one clip's exact span as a small MP4 that a browser plays, and says what the page must know.
 
 Pictures: every decodable frame from ``start_pts`` to ``end_pts``, at its own presentation time, upright, in square
 pixels, at most 720p, H.264 (VP9 where PyAV was built without an H.264 encoder). Sound: FLAC, because AAC and Opus begin
@@ -34,9 +34,9 @@ from catalogs.media.frames import PictureReader, fit, upright_size
 MAX_PIXELS = 1280 * 720
 MAX_SOUND_RATE = 48_000  #: Hz; MP4 cannot state more than 65,535
 N_PEAKS = 1200  #: points of the waveform
-LIMITS = MediaLimits(max_seconds=120.0)  #: an annotator does not wait longer for one clip
 
-#: First one that this build of PyAV has. All without frames that depend on later ones, which would delay the start.
+#: The first that this build of PyAV has is used. Their options allow no frame to depend on a later one, which would
+#: delay the start.
 _ENCODERS: dict[str, dict[str, str]] = {
     "libx264": {"preset": "ultrafast", "crf": "18", "bf": "0", "g": "25"},
     "libopenh264": {"rc_mode": "quality", "g": "25"},
@@ -46,7 +46,7 @@ _ENCODERS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Playable:
-    """What the page must know of a written clip. Times are seconds since the clip's first frame.
+    """Holds what the page must know of a written clip. Times are seconds since the clip's first frame.
 
     Attributes:
         width, height: of the written pictures.
@@ -65,24 +65,28 @@ class Playable:
 
 
 class Stopped(Exception):
-    """The server is closing: the clip is not wanted any more."""
+    """Says that writing a clip ended early, as the clip is not wanted any more."""
 
 
-def write_span(span: ClipSpan, target: Path, stop: threading.Event) -> Playable:
+def write_span(span: ClipSpan, target: Path, stop: threading.Event, limits: MediaLimits = MediaLimits()) -> Playable:
     """Write the clip to ``target`` (``.mp4``).
 
     Args:
         span: what to write; nothing outside it is shown or heard.
         stop: ends the work early when set.
+        limits: what reading the clip may cost.
 
     Raises:
         ClipError: not_found, not_media, changed, no_frames, timeout, …: the clip cannot be played.
         OSError: ``target`` cannot be written (disk full).
         Stopped: ``stop`` was set.
     """
-    sound, problems = _sound_of(span)
-    with open_media(span.path, LIMITS) as source, av.open(str(target), "w", options={"movflags": "faststart"}) as out:
-        reader = PictureReader(source, Deadline(LIMITS), span.start_pts, span.end_pts)
+    sound, problems = _sound_of(span, limits)
+    with (
+        open_media(span.path, limits, expected=span.expected) as source,
+        av.open(str(target), "w", options={"movflags": "faststart"}) as out,
+    ):
+        reader = PictureReader(source, Deadline(limits), span.start_pts, span.end_pts)
         frames = iter(reader)
         first = next(frames, None)
         if first is None:
@@ -113,17 +117,20 @@ def write_span(span: ClipSpan, target: Path, stop: threading.Event) -> Playable:
 
 
 def peaks(sound: Sound, count: int = N_PEAKS) -> tuple[float, ...]:
-    """The loudest sample, 0-1, in each of ``count`` equal parts of the sound."""
+    """Find the loudest sample, 0-1, in each of ``count`` equal parts of the sound."""
     loudest = np.abs(sound.samples).max(axis=0)
     edges = np.linspace(0, len(loudest), count + 1).astype(int)[:-1]
     parts = np.maximum.reduceat(loudest, np.minimum(edges, len(loudest) - 1))
     return tuple(np.minimum(parts, 1.0).round(4).tolist())
 
 
-def _sound_of(span: ClipSpan) -> tuple[Sound | None, tuple[str, ...]]:
-    """What is to be heard; a track that does not decode is a problem that is told, not one that hides the picture."""
+def _sound_of(span: ClipSpan, limits: MediaLimits) -> tuple[Sound | None, tuple[str, ...]]:
+    """Read what is to be heard, and the problems found in words.
+
+    A track that does not decode is a problem that is told, not one that hides the picture.
+    """
     try:
-        sound = ClipMedia(span, limits=LIMITS).sound
+        sound = ClipMedia(span, limits=limits).sound
     except ClipError as error:
         if error.code is not ErrorCode.CORRUPT:
             raise
@@ -140,7 +147,7 @@ def _sound_of(span: ClipSpan) -> tuple[Sound | None, tuple[str, ...]]:
 
 
 def _with_ends(frames: Iterator[VideoFrame], end_pts: int) -> Iterator[tuple[VideoFrame, int]]:
-    """Each frame with the pts at which it leaves the screen."""
+    """Yield each frame with the pts at which it leaves the screen."""
     for frame, following in pairwise(chain(frames, [None])):
         assert frame is not None
         yield frame, following.pts if following and following.pts is not None else end_pts
@@ -190,7 +197,7 @@ class _PictureTrack:
 
 
 def _turned(picture: VideoFrame, quarter_turns: int) -> VideoFrame:
-    """A yuv420p picture turned counter-clockwise, without a detour through another colour space."""
+    """Turn a yuv420p picture counter-clockwise, without a detour through another colour space."""
     width, height = picture.width, picture.height
     flat = picture.to_ndarray().reshape(-1)
     luma, chroma = width * height, width * height // 4

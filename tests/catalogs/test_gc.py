@@ -30,8 +30,8 @@ def test_replaced_parts_stay_while_somebody_may_read_them(tmp_path: Path) -> Non
     assert (young.garbage, len(young.waiting)) == ([], 6)
     found = find_garbage(catalog, NOW)
     assert (len(found), search(catalog, NOW).waiting) == (6, [])
-    assert {one.since for one in found} == {one.since for one in young.waiting}
-    assert all(one.size_bytes > 0 and one.why.startswith("replaced by wide/") for one in found)
+    assert {garbage.since for garbage in found} == {garbage.since for garbage in young.waiting}
+    assert all(garbage.size_bytes > 0 and garbage.why.startswith("replaced by wide/") for garbage in found)
 
 
 def test_after_two_rounds_only_what_is_read_is_left(tmp_path: Path) -> None:
@@ -90,15 +90,16 @@ def test_files_of_a_compaction_that_died_and_half_written_ones_go(
     young = search(catalog, timedelta(hours=1))
     assert (young.garbage, young.waiting) == ([], [])  # somebody may be writing them
     os.utime(half, (0, 0))
-    assert [one.why for one in find_garbage(catalog, timedelta(hours=1))] == ["half-written"]
-    assert {one.why for one in find_garbage(catalog, NOW)} == {"half-written", "of a compaction that did not end"}
+    assert [garbage.why for garbage in find_garbage(catalog, timedelta(hours=1))] == ["half-written"]
+    found = find_garbage(catalog, NOW)
+    assert {garbage.why for garbage in found} == {"half-written", "of a compaction that did not end"}
 
 
 # -- incomplete uploads on S3
 
 
 def begin_upload(s3: S3, key: str) -> None:
-    """A writer's first part of several, and its end."""
+    """Upload a writer's first part of several, and end there."""
     client = boto3.client("s3", endpoint_url=s3.direct)
     upload = client.create_multipart_upload(Bucket=s3.bucket, Key=key)["UploadId"]
     client.upload_part(Bucket=s3.bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 1000)
@@ -115,7 +116,7 @@ def test_incomplete_uploads_below_the_catalog_are_aborted(s3: S3) -> None:
         begin_upload(s3, key)
     assert find_garbage(catalog, timedelta(days=36_500)) == []
     found = find_garbage(catalog, NOW)
-    assert [(one.name, one.size_bytes) for one in found] == [("wide/part-x.parquet", 1000)]
+    assert [(garbage.name, garbage.size_bytes) for garbage in found] == [("wide/part-x.parquet", 1000)]
     remove_garbage(catalog, found)
     assert uploads(s3) == ["catalogue/video.mp4"]
     remove_garbage(catalog, found)  # gone already
@@ -134,5 +135,5 @@ def test_without_the_permission_for_uploads_the_rest_goes(
             monkeypatch.setenv(name, value)
         fresh_clients()
         found = find_garbage(Catalog.open(f"{s3.url}/cat"), NOW)
-    assert [one.why for one in found] == ["half-written"]
+    assert [garbage.why for garbage in found] == ["half-written"]
     assert f"incomplete uploads below {s3.url}/cat: access denied" in caplog.text

@@ -1,4 +1,4 @@
-"""Layouts: in what batches the shards of a catalog are walked. What counts is in test_compaction_model.py."""
+"""A layout walks the shards of a catalog in batches. Which parts count is tested in test_compaction_model.py."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def shard(name: str, clips: int, *, is_wide: bool) -> ShardFiles:
 
 def batches(*shards: ShardFiles, parts: StageParts | None = None) -> list[list[str]]:
     listed = Layout("split", list(shards), {KEY: parts or StageParts()}, [], [])
-    return [[one.stems[0] for one in batch] for batch in listed.batches()]
+    return [[shard.stems[0] for shard in batch] for batch in listed.batches()]
 
 
 def test_what_must_be_joined_is_walked_in_smaller_batches_than_what_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:

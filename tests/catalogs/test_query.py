@@ -1,4 +1,4 @@
-"""Queries over parts of a store, on local disk and on an S3 server that fails while they are read."""
+"""Queries read parts of a store, on local disk and on an S3 server that fails while they are read."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def queried(dataset: ds.Dataset) -> duckdb.DuckDBPyConnection:
 
 @pytest.fixture
 def remote(s3: S3, monkeypatch: pytest.MonkeyPatch) -> ds.Dataset:
-    """Two parts on S3, read by clients that give up after two attempts."""
+    """Write two parts on S3, to be read by clients that give up after two attempts."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     fresh_clients()
     return parts(Store(f"{s3.url}/cat"))
@@ -80,9 +80,9 @@ def test_storage_that_fails_while_it_is_read_is_one_clear_line(
 
 def test_a_part_that_has_gone_since_it_was_listed(s3: S3, remote: ds.Dataset, tmp_path: Path) -> None:
     Store(f"{s3.url}/cat").remove(NAMES[1])
-    with pytest.raises(StorageError, match=r"part-2\.parquet has gone since it was listed"):
+    with pytest.raises(StorageError, match=r"part-2\.parquet was removed since it was listed"):
         remote.to_table()
-    with pytest.raises(StorageError, match=r"part-2\.parquet has gone since it was listed"):
+    with pytest.raises(StorageError, match=r"part-2\.parquet was removed since it was listed"):
         run_query(queried(remote), SUM)
     local = parts(Store(str(tmp_path)))
     (tmp_path / NAMES[0]).unlink()

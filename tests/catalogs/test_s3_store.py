@@ -1,4 +1,4 @@
-"""Catalogs on a real S3 server: commits, listings, patience, and one clear line for everything that can be wrong."""
+"""Catalogs work on a real S3 server: commits, listings, patience, and one clear line for all that can be wrong."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TABLE = pa.table({"a": list(range(1000)), "b": ["x" * 100] * 1000})
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that give up after two attempts, so that a test need not sit out half a minute of back-off."""
+    """Make clients give up after two attempts, so that a test need not sit out half a minute of back-off."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     fresh_clients()
 
@@ -115,7 +115,7 @@ def test_throttling_errors_and_cut_connections_are_survived(s3: S3) -> None:
 
 
 def refused(url: str) -> str:
-    """The line that both ways of opening a catalog end with."""
+    """Return the line that both ways of opening a catalog end with."""
     with pytest.raises(UserError) as opening:
         Catalog.open(url)
     with pytest.raises(UserError) as creating:
@@ -191,7 +191,7 @@ def test_the_first_answer_is_waited_for_less_than_30_s(s3: S3, monkeypatch: pyte
 
 @pytest.fixture
 def reader(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """A server that checks keys, and the keys of somebody who may only read, in the environment."""
+    """Let the server check keys; put the keys of somebody who may only read into the environment."""
     Catalog.open_or_create(f"{s3.url}/cat")
     with s3.authorised("s3:GetObject", "s3:ListBucket") as keys:
         for name, value in keys.items():

@@ -58,7 +58,7 @@ def test_what_a_file_is_and_that_many_can_be_removed(store: Store) -> None:
 
 
 class RenamingFileSystem(MemoryFileSystem):
-    """A remote filesystem that is no object store: what is written is seen while it is written."""
+    """Stands for a remote filesystem that is no object store: what is written is seen while it is written."""
 
     protocol = "renaming"
     seen: ClassVar[list[str]] = []

@@ -1,4 +1,4 @@
-"""Media on a real S3 server: what is fetched, and what a storage that fails does to a clip."""
+"""Media on a real S3 server are fetched in part, and a storage that fails fails the clip."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NO_CACHE = MediaLimits(cache_bytes=0)
 
 
 def noise(count: int, height: int, width: int) -> list[np.ndarray]:
-    """Frames that do not compress: a file of real size in little time."""
+    """Make frames that do not compress: a file of real size in little time."""
     random = np.random.default_rng(7)
     return [random.integers(0, 255, (height, width, 3), np.uint8) for _ in range(count)]
 
 
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 s of noise with sound, index at the end of the file."""
+    """Write 40 s of noise with sound; the index is at the end of the file."""
     sound = np.random.default_rng(7).normal(0, 0.1, (1, 40 * 16_000)).astype(np.float32)
     path = tmp_path_factory.mktemp("long") / "long.mp4"
     return write_video(path, noise(1000, 176, 208), sound=sound)

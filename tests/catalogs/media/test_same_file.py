@@ -29,7 +29,7 @@ def other(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Paths whose bytes were hashed again."""
+    """List the paths whose bytes were hashed again."""
     paths: list[str] = []
     real = same_file.source_id
     monkeypatch.setattr(same_file, "source_id", lambda file, size: paths.append(str(file)) or real(file, size))
@@ -38,7 +38,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def catalogued(path: Path, url: str | None = None) -> ClipSpan:
-    """The whole of a file, as the plan hands it out after an ingest."""
+    """Make a span of a whole file, as a worker gets it after an ingest."""
     url = url or str(path)
     filesystem, name = open_filesystem(url)
     info = filesystem.info(name)
@@ -55,7 +55,7 @@ def code_of(read: Callable[[], object]) -> ErrorCode:
 
 
 @pytest.mark.parametrize(("size", "revision"), [(0, ""), (1, "1796035087.2494676"), (5 << 40, '"ETag-é"')])
-def test_a_stamp_is_what_the_plan_computes_in_sql(size: int, revision: str) -> None:
+def test_a_stamp_is_what_sql_computes_for_owed_clips(size: int, revision: str) -> None:
     sql = "SELECT md5_number_lower(?::BIGINT || ':' || ?)"
     assert duckdb.execute(sql, [size, revision]).fetchall() == [(ids.content_stamp(size, revision),)]
 
@@ -87,8 +87,8 @@ def test_a_file_replaced_while_it_is_read_is_not_measured(
     video: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     span = catalogued(video)
-    ask = same_file._ask
-    monkeypatch.setattr(same_file, "_ask", lambda path: other.replace(video) and ask(path))
+    ask = same_file.storage_says
+    monkeypatch.setattr(same_file, "storage_says", lambda path: other.replace(video) and ask(path))
     assert code_of(ClipMedia(span).sample) == ErrorCode.CHANGED
 
 

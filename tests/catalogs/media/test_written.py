@@ -24,7 +24,7 @@ RATE = 16_000
 
 
 def part(whole: ClipSpan, start_pts: int, end_pts: int) -> ClipSpan:
-    """The span of some pts of a file."""
+    """Return the span of some pts of a file."""
     times = (seconds(start_pts, whole.time_base), seconds(end_pts, whole.time_base))
     return ClipSpan(clip_id("s0", start_pts, end_pts), "s0", whole.path, *times, start_pts, end_pts, whole.time_base)
 
@@ -35,7 +35,7 @@ def written(span: ClipSpan, folder: Path) -> tuple[Path, Playable]:
 
 
 def source_frames(span: ClipSpan, width: int, height: int) -> tuple[NDArray[np.float64], list[np.ndarray]]:
-    """Times since the first frame, and upright pictures, of everything in the span, as the stages read them."""
+    """Read times since the first frame, and upright pictures, of all of the span, as the stages read them."""
     with open_media(span.path, MediaLimits()) as container:
         frames = list(PictureReader(container, Deadline(MediaLimits()), span.start_pts, span.end_pts))
         pictures = [to_rgb(frame, width, height, frame.rotation) for frame in frames]
@@ -49,7 +49,7 @@ def decoded(path: Path) -> tuple[NDArray[np.float64], list[np.ndarray]]:
 
 
 def heard(path: Path) -> np.ndarray:
-    """All samples of the written file, int16 [channels, N], from its time 0."""
+    """Read all samples of the written file, int16 [channels, N], from its time 0."""
     with av.open(str(path)) as container:
         frames = list(container.decode(container.streams.audio[0]))
         assert frames[0].pts == 0
@@ -59,9 +59,9 @@ def heard(path: Path) -> np.ndarray:
 
 def assert_same_pictures(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
     assert len(ours) == len(theirs)
-    for one, other in zip(ours, theirs, strict=True):
-        assert one.shape == other.shape
-        assert np.abs(one.astype(int) - other.astype(int)).mean() < 3.0
+    for our, their in zip(ours, theirs, strict=True):
+        assert our.shape == their.shape
+        assert np.abs(our.astype(int) - their.astype(int)).mean() < 3.0
 
 
 def test_a_span_inside_a_file_begins_and_ends_on_its_own_frames(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_variable_frame_rate_keeps_every_frame_where_it_was(tmp_path: Path) ->
     whole = whole_span(write_video(tmp_path / "a.mp4", grey_ramp(9), pts=pts))
     unit = round(Fraction(1, 1000) / whole.time_base)
     path, playable = written(part(whole, 90 * unit, 1500 * unit), tmp_path)
-    expected = [(one - 90) / 1000 for one in pts[2:-1]]
+    expected = [(begin - 90) / 1000 for begin in pts[2:-1]]
     assert np.allclose(decoded(path)[0], expected)
     assert np.allclose(playable.frame_times_s, expected)
     with av.open(str(path)) as container:

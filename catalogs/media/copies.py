@@ -1,7 +1,8 @@
-"""A bounded folder of whole remote sources on this machine, for jobs that look at most of what they open.
+"""Whole remote sources are kept in a bounded folder of this machine, for jobs that read most of what they open.
 
-Many processes share it without a lock: a source is fetched under a temporary name and renamed, and one that is removed
-while somebody reads it stays readable for them. Whatever goes wrong here, the source is streamed instead.
+Many processes share the folder without a lock: a source is fetched under a temporary name and renamed, and a copy that
+is removed while a process reads it stays readable for that process. When anything goes wrong here, the source is
+streamed instead.
 """
 
 from __future__ import annotations
@@ -26,26 +27,27 @@ from catalogs.storage_errors import as_storage_error
 
 log = logging.getLogger(__name__)
 
-_PART = ".part"  # being fetched
-_ABANDONED_S = 600.0  # a part that has not grown for so long belongs to a process that died
+_PART = ".part"  # suffix of a copy that is being fetched
+_ABANDONED_S = 600.0  # a .part file that has not grown for so long belongs to a process that died
 _BLOCK_BYTES = 8 << 20
-_SPARE_DISK = 0.1  # share of the disk that is left to others
+_SPARE_DISK = 0.1  # share of the disk that stays free
 
 
 def default_folder() -> Path:
-    """``$FUNNEL_CACHE/media``, else a folder of this user's under the system's temporary one."""
+    """Return ``$FUNNEL_CACHE/media`` if that is set, else a folder of this user below the system's temporary folder."""
     if chosen := os.environ.get("FUNNEL_CACHE"):
         return Path(chosen).expanduser() / "media"
     return Path(tempfile.gettempdir()) / f"portrait-funnel-media-{os.getuid()}"
 
 
 @dataclass(frozen=True)
-class SourceCache:
-    """Copies of remote sources, the least recently used of which go first.
+class SourceCopies:
+    """Holds copies of remote sources and removes the least recently used ones when it needs room.
 
     Attributes:
-        folder: on a local disk; made when it is needed, for this user alone.
-        budget_bytes: most that lies in it. Processes that fetch at the same moment may pass it by what they fetch.
+        folder: on a local disk; created when it is needed, for this user alone.
+        budget_bytes: largest total size of the copies. Processes that fetch at the same moment may exceed it by what
+            they fetch.
         patience_s: a source that takes longer to fetch is streamed.
     """
 
@@ -54,7 +56,7 @@ class SourceCache:
     patience_s: float
 
     def open(self, url: str) -> BinaryIO | None:
-        """An open local copy of a remote file as it is now; None if it should be streamed."""
+        """Open a local copy of a remote file as it is now; None means that the file should be streamed."""
         try:
             filesystem, path = open_filesystem(url)
             with as_storage_error(url):
@@ -63,8 +65,8 @@ class SourceCache:
                 return None
             self._make_folder()
             return self._found(wanted) or self._fetched(wanted)
-        except OSError as error:  # the cache is a convenience: streaming meets the storage's own trouble again
-            log.warning("%s is streamed, not cached: %s", url, error)
+        except OSError as error:  # nothing is lost: if the storage is the cause, streaming reports it
+            log.warning("%s is streamed, not copied: %s", url, error)
             return None
 
     def _make_folder(self) -> None:
@@ -77,14 +79,14 @@ class SourceCache:
         entry = self.folder / wanted.key
         try:
             handle = open(entry, "rb")  # noqa: SIM115 - the caller closes it
-            os.utime(entry)  # used just now
+            os.utime(entry)  # marks it as used just now
         except FileNotFoundError:
             return None
         return handle
 
     def _fetched(self, wanted: _Wanted) -> BinaryIO | None:
         if any(name.startswith(wanted.key) for name in self._parts()):
-            return None  # another process is at it; both would only halve the network
+            return None  # another process is fetching it; two at once would only share the network's speed
         if not self._make_room(wanted.size_bytes):
             return None
         part = self.folder / f"{wanted.key}.{uuid.uuid4().hex}{_PART}"
@@ -101,7 +103,7 @@ class SourceCache:
         return handle
 
     def _parts(self) -> list[str]:
-        """Names of what is being fetched; what dead processes left is removed."""
+        """List the names of copies that are being fetched, and remove those that dead processes left behind."""
         growing = []
         for entry, about in self._entries(_PART):
             if time.time() - about.st_mtime > _ABANDONED_S:
@@ -111,7 +113,10 @@ class SourceCache:
         return growing
 
     def _make_room(self, size_bytes: int) -> bool:
-        """Remove what was used longest ago until ``size_bytes`` fit; False, and nothing removed, if they never will."""
+        """Remove the least recently used copies until ``size_bytes`` fit.
+
+        Returns False, and removes nothing, if the file cannot fit.
+        """
         disk = shutil.disk_usage(self.folder)
         entries = sorted(self._entries(), key=lambda entry: entry[1].st_mtime_ns)
         fetching = sum(about.st_size for _, about in self._entries(_PART))
@@ -130,14 +135,14 @@ class SourceCache:
         found = []
         for entry in self.folder.iterdir():
             if entry.suffix == suffix:
-                with suppress(FileNotFoundError):  # another process was quicker
+                with suppress(FileNotFoundError):  # another process removed it
                     found.append((entry, entry.stat()))
         return found
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """One content of a remote file."""
+    """Describes a remote file with one content: its size and revision at the moment it was looked up."""
 
     filesystem: AbstractFileSystem
     path: str
@@ -153,11 +158,13 @@ class _Wanted:
 
     @property
     def key(self) -> str:
-        """Other content has another key: a changed file is never taken for the old one."""
+        """Return the name of the copy; other content has another name, so a changed file is never taken for the old
+        one.
+        """
         return hashlib.sha256(f"{self.url}\0{self.revision}\0{self.size_bytes}".encode()).hexdigest()[:32]
 
     def copy_to(self, target: BinaryIO, patience_s: float) -> None:
-        """Raises OSError if it takes too long, or if the file was replaced meanwhile."""
+        """Copy the file into ``target``; raise OSError if that takes too long or the file is replaced meanwhile."""
         end = time.monotonic() + patience_s
         with as_storage_error(self.url):
             with self.filesystem.open(self.path, "rb", block_size=_BLOCK_BYTES, cache_type="none") as source:

@@ -1,4 +1,4 @@
-"""The local cache of remote sources: bounded, never stale, and never in the way."""
+"""Copies of remote sources on this machine are bounded, never stale, and never stop a job."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import fsspec
 import pytest
 
 from catalogs.media import ClipMedia, MediaLimits
-from catalogs.media.cache import SourceCache, default_folder
+from catalogs.media.copies import SourceCopies, default_folder
 from tests.support.s3_server import S3
 from tests.support.written_media import grey_ramp, whole_span, write_video
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> SourceCache:
-    return SourceCache(tmp_path / "cache", budget_bytes=1000, patience_s=60)
+def copies(tmp_path: Path) -> SourceCopies:
+    return SourceCopies(tmp_path / "cache", budget_bytes=1000, patience_s=60)
 
 
 @pytest.fixture
 def remote() -> str:
-    """The beginning of URLs of a store that is empty now."""
+    """Empty a store in memory and return the beginning of its URLs."""
     fsspec.filesystem("memory").store.clear()
     return "memory://pool"
 
@@ -35,114 +35,114 @@ def put(url: str, data: bytes) -> str:
     return url
 
 
-def fetched(cache: SourceCache, url: str) -> bytes | None:
-    handle = cache.open(url)
+def fetched(copies: SourceCopies, url: str) -> bytes | None:
+    handle = copies.open(url)
     if handle is None:
         return None
     with handle:
         return handle.read()
 
 
-def sizes(cache: SourceCache) -> list[int]:
-    return sorted(entry.stat().st_size for entry in cache.folder.iterdir())
+def sizes(copies: SourceCopies) -> list[int]:
+    return sorted(entry.stat().st_size for entry in copies.folder.iterdir())
 
 
-def test_a_source_is_fetched_once(cache: SourceCache, s3: S3, tmp_path: Path) -> None:
+def test_a_source_is_fetched_once(copies: SourceCopies, s3: S3, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a" * 500)
     url = s3.put("a", tmp_path / "a")
     s3.faults.reset_counts()
-    assert fetched(cache, url) == fetched(cache, url) == b"a" * 500
+    assert fetched(copies, url) == fetched(copies, url) == b"a" * 500
     assert s3.faults.sent_bytes == 500
 
 
-def test_changed_content_is_never_served_stale(cache: SourceCache, s3: S3, tmp_path: Path) -> None:
+def test_changed_content_is_never_served_stale(copies: SourceCopies, s3: S3, tmp_path: Path) -> None:
     for content in (b"a" * 500, b"b" * 500):
         (tmp_path / "a").write_bytes(content)
-        assert fetched(cache, s3.put("a", tmp_path / "a")) == content
+        assert fetched(copies, s3.put("a", tmp_path / "a")) == content
 
 
-def test_the_least_recently_used_goes_first(cache: SourceCache, remote: str) -> None:
+def test_the_least_recently_used_goes_first(copies: SourceCopies, remote: str) -> None:
     first, second, third = (put(f"{remote}/{n}", bytes([n]) * (400 + n)) for n in range(3))
     for age, url in ((30, first), (20, second)):
-        assert fetched(cache, url)
-        for entry in cache.folder.iterdir():
+        assert fetched(copies, url)
+        for entry in copies.folder.iterdir():
             if entry.stat().st_mtime > time.time() - 5:
                 os.utime(entry, (time.time() - age,) * 2)
-    assert fetched(cache, first)  # used again: now the second is the older one
-    assert fetched(cache, third)
-    assert sizes(cache) == [400, 402]
+    assert fetched(copies, first)  # used again: now the second is the older one
+    assert fetched(copies, third)
+    assert sizes(copies) == [400, 402]
 
 
-def test_the_budget_holds(cache: SourceCache, remote: str) -> None:
+def test_the_budget_holds(copies: SourceCopies, remote: str) -> None:
     for number in range(8):
-        assert fetched(cache, put(f"{remote}/{number}", bytes(300 + number)))
-        assert sum(sizes(cache)) <= 1000
+        assert fetched(copies, put(f"{remote}/{number}", bytes(300 + number)))
+        assert sum(sizes(copies)) <= 1000
 
 
-def test_a_file_over_the_budget_is_streamed_and_nothing_evicted(cache: SourceCache, remote: str) -> None:
-    assert fetched(cache, put(f"{remote}/small", bytes(900)))
-    assert cache.open(put(f"{remote}/big", bytes(1001))) is None
-    assert sizes(cache) == [900]
-    assert replace(cache, budget_bytes=0).open(f"{remote}/small") is None
+def test_a_file_over_the_budget_is_streamed_and_nothing_evicted(copies: SourceCopies, remote: str) -> None:
+    assert fetched(copies, put(f"{remote}/small", bytes(900)))
+    assert copies.open(put(f"{remote}/big", bytes(1001))) is None
+    assert sizes(copies) == [900]
+    assert replace(copies, budget_bytes=0).open(f"{remote}/small") is None
 
 
-def test_an_evicted_file_stays_readable_for_who_has_it_open(cache: SourceCache, remote: str) -> None:
-    handle = cache.open(put(f"{remote}/a", b"a" * 900))
+def test_an_evicted_file_stays_readable_for_who_has_it_open(copies: SourceCopies, remote: str) -> None:
+    handle = copies.open(put(f"{remote}/a", b"a" * 900))
     assert handle is not None
-    assert fetched(cache, put(f"{remote}/b", bytes(901)))
-    assert sizes(cache) == [901]
+    assert fetched(copies, put(f"{remote}/b", bytes(901)))
+    assert sizes(copies) == [901]
     with handle:
         assert handle.read() == b"a" * 900
 
 
-def test_a_full_disk_means_streaming(cache: SourceCache, remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_means_streaming(copies: SourceCopies, remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    assert cache.open(put(f"{remote}/a", bytes(500))) is None
-    assert sizes(cache) == []
+    assert copies.open(put(f"{remote}/a", bytes(500))) is None
+    assert sizes(copies) == []
 
 
 def test_a_disk_that_is_nearly_full_is_left_alone(
-    cache: SourceCache, remote: str, monkeypatch: pytest.MonkeyPatch
+    copies: SourceCopies, remote: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("usage", (), {"total": 10_000, "used": 8_800, "free": 1_200})
-    monkeypatch.setattr("catalogs.media.cache.shutil.disk_usage", lambda folder: usage)
-    assert fetched(cache, put(f"{remote}/a", bytes(150))) is not None
-    assert cache.open(put(f"{remote}/b", bytes(800))) is None  # would leave less than a tenth of the disk
-    assert sizes(cache) == [150]
+    monkeypatch.setattr("catalogs.media.copies.shutil.disk_usage", lambda folder: usage)
+    assert fetched(copies, put(f"{remote}/a", bytes(150))) is not None
+    assert copies.open(put(f"{remote}/b", bytes(800))) is None  # would leave less than a tenth of the disk
+    assert sizes(copies) == [150]
 
 
-def test_what_takes_too_long_is_streamed(cache: SourceCache, remote: str) -> None:
-    assert replace(cache, patience_s=-1.0).open(put(f"{remote}/a", bytes(500))) is None
-    assert sizes(cache) == []
+def test_what_takes_too_long_is_streamed(copies: SourceCopies, remote: str) -> None:
+    assert replace(copies, patience_s=-1.0).open(put(f"{remote}/a", bytes(500))) is None
+    assert sizes(copies) == []
 
 
-def test_a_source_that_another_process_is_fetching_is_streamed(cache: SourceCache, remote: str) -> None:
+def test_a_source_that_another_process_is_fetching_is_streamed(copies: SourceCopies, remote: str) -> None:
     url = put(f"{remote}/a", bytes(500))
-    assert fetched(cache, url)
-    (entry,) = cache.folder.iterdir()
+    assert fetched(copies, url)
+    (entry,) = copies.folder.iterdir()
     part = entry.rename(entry.with_name(f"{entry.name}.0123.part"))
-    assert cache.open(url) is None
+    assert copies.open(url) is None
     os.utime(part, (time.time() - 3600,) * 2)  # its process has died long ago
-    assert fetched(cache, url) == bytes(500)
-    assert sizes(cache) == [500]
+    assert fetched(copies, url) == bytes(500)
+    assert sizes(copies) == [500]
 
 
 def test_a_folder_of_somebody_else_is_not_used(
-    cache: SourceCache, remote: str, monkeypatch: pytest.MonkeyPatch
+    copies: SourceCopies, remote: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache.folder.mkdir()
-    monkeypatch.setattr(os, "getuid", lambda: cache.folder.stat().st_uid + 1)
-    assert cache.open(put(f"{remote}/a", bytes(500))) is None
+    copies.folder.mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: copies.folder.stat().st_uid + 1)
+    assert copies.open(put(f"{remote}/a", bytes(500))) is None
 
 
 def _hammer(folder: Path, urls: list[str], wrong: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
-    cache = SourceCache(folder, 1000, 60)
+    copies = SourceCopies(folder, 1000, 60)
     for _ in range(3):
         for number, url in enumerate(urls):
-            data = fetched(cache, url)
+            data = fetched(copies, url)
             if data not in (None, bytes([number]) * (300 + number)):
                 wrong.put(url)
     wrong.put(None)

@@ -1,15 +1,18 @@
-"""Ray: starting or joining it, and how many workers of one kind its nodes hold."""
+"""This module starts or joins Ray, and finds how many workers of one kind its nodes hold."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.job_config import JobConfig
 
 from catalogs.errors import UserError
 from runner.options import RunnerOptions
@@ -23,6 +26,7 @@ _CONNECT_S = 10.0
 #: submitted job nothing is added: its ``runtime_env`` says what the workers get.
 _FORWARDED = ("FUNNEL_", "AWS_", "AZURE_STORAGE_", "FSSPEC_")
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_OUR_FOLDER = Path(__file__).resolve().parent.parent  #: the checkout, or site-packages
 
 
 def start_ray(options: RunnerOptions) -> None:
@@ -48,6 +52,7 @@ def start_ray(options: RunnerOptions) -> None:
             num_cpus=(options.workers or None) if is_local else None,
             object_store_memory=_OBJECT_STORE_BYTES if is_local else None,
             runtime_env=None if is_local or _JOB_CONFIG in os.environ else {"env_vars": _forwarded()},
+            job_config=_OurJobConfig(),
         )
     except (ConnectionError, RayError, RuntimeError) as error:
         is_bug = isinstance(error, RuntimeError) and "version mismatch" not in str(error).lower()
@@ -56,8 +61,24 @@ def start_ray(options: RunnerOptions) -> None:
         raise UserError(_refusal(options.ray_address, error)) from error
 
 
+class _OurJobConfig(JobConfig):
+    """Ray's job configuration, with the current folder on the workers' path only where it is on the driver's.
+
+    Ray puts the driver's current folder first on that path. A ``runner/`` or ``weights/`` of somebody else's that lies
+    there would be taken for ours, although the driver itself (the console script, ``python -m funnel``) did not look
+    there. Ray has no setting for that: tests/funnel/test_foreign_folder.py says whether this still works.
+    """
+
+    def _serialize(self) -> Any:
+        here = Path.cwd()
+        if here != _OUR_FOLDER and sys.path[0] not in ("", str(here)):
+            folders = getattr(self, "_py_driver_sys_path", [])
+            self._py_driver_sys_path = [folder for folder in folders if folder != str(here)]
+        return super()._serialize()
+
+
 def _check_address(address: str) -> None:
-    """What Ray itself would say in a traceback, or after minutes."""
+    """Check an address and that it answers: Ray itself would say so in a traceback, or after minutes."""
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "")
         if not address:
@@ -66,7 +87,7 @@ def _check_address(address: str) -> None:
     if "/" in address or not host or not port.isdigit():
         raise UserError(
             f"Ray address {address}: a driver joins a cluster at HOST:PORT of its head (6379 by default); "
-            "http://… is where `ray job submit` goes"
+            "http://… is for `ray job submit`"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
@@ -77,8 +98,8 @@ def _check_address(address: str) -> None:
 def _refusal(address: str, error: Exception) -> str:
     said = " ".join(str(error).split())
     if "Could not find any running Ray" in said:
-        return "no Ray cluster runs on this machine: say --ray-address HOST:PORT of its head, or local"
-    hint = "is the token the head's (RAY_AUTH_MODE=token, ~/.ray/auth_token), and its Ray the same version?"
+        return "no Ray cluster runs on this machine: give --ray-address HOST:PORT of a head, or local"
+    hint = "are the token (RAY_AUTH_MODE=token, ~/.ray/auth_token) and the version of Ray the same as the head's?"
     return f"cannot join the Ray cluster at {address}: {said[:300]}; {hint}"
 
 
@@ -87,7 +108,7 @@ def _forwarded() -> dict[str, str]:
 
 
 def alive_nodes() -> list[dict[str, float]]:
-    """Total resources of each node that is alive (``CPU``, ``GPU``, ``memory`` in bytes)."""
+    """List the total resources of each node that is alive (``CPU``, ``GPU``, ``memory`` in bytes)."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
@@ -97,7 +118,7 @@ def node_is_alive(node_id: str) -> bool:
 
 @dataclass(frozen=True)
 class Slots:
-    """Where the workers of one phase fit.
+    """Says where the workers of one phase fit.
 
     On a machine of one's own memory is not reserved: it only says how many workers there are by default. On a cluster
     it is, so that Ray does not crowd a node; but never more than the largest node has, as declared needs are cautious.
@@ -128,20 +149,21 @@ class Slots:
 
     @property
     def actor_options(self) -> dict[str, Any]:
-        """For ``ray.remote``."""
+        """Return the options of ``ray.remote`` for one worker."""
         options: dict[str, Any] = {"num_cpus": self.resources.cpus, "num_gpus": self.resources.gpus}
         if self.reserves_memory:
             options["memory"] = int(self.resources.memory_gb * 1e9)
         return options
 
     def target(self) -> int:
-        """How many workers there should be now. Asking for more than the nodes hold makes Ray's autoscaler add some;
-        where not one fits, one is asked for.
+        """Return how many workers there should be now.
+
+        Asking for more than the nodes hold makes Ray's autoscaler add some; where not one fits, one is asked for.
         """
         return self.wanted or max(1, self.held())
 
     def held(self) -> int:
-        """How many workers the nodes that are alive hold in all."""
+        """Count the workers that the nodes that are alive hold in all."""
         return sum(self._held_by(node) for node in alive_nodes())
 
     def _held_by(self, node: dict[str, float]) -> int:

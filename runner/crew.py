@@ -1,4 +1,4 @@
-"""The actors of one phase: made a few at a time, up to a target that follows the cluster; ended when not needed."""
+"""A crew holds the actors of one phase: a few start at a time, up to a target that follows the size of the cluster."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from runner.host import CONTROL, Host, Job, Report
 
 log = logging.getLogger(__name__)
 
-_STARTING_AT_ONCE = 8  # or as many as are there already: a crew doubles, and does not load a thousand models at once
-_LOOK_EVERY_S = 5.0  # how often the cluster is asked how much it holds
+_STARTING_AT_ONCE = 8  # or as many as are ready: a crew may double, but does not load a thousand models at once
+_LOOK_EVERY_S = 5.0  # how often the cluster is asked how many workers it holds
 _SAY_EVERY_S = 60.0
 
 
 @dataclass(eq=False)
 class Member:
-    """One actor. ``node`` is the id of the node that it is on, once it is ready; ``task`` what it works on."""
+    """Describes one actor: ``node`` is the id of its node, once it is ready, and ``task`` is what it works on."""
 
     actor: Any
     node: str | None = None
@@ -30,14 +30,14 @@ class Member:
 
 
 class Crew:
-    """Starts, reaches and ends actors; knows which are starting, idle and busy, and nothing of units.
+    """Starts, reaches and ends actors; knows which of them are starting, idle and busy, and nothing of units.
 
     Use as a context manager: leaving it, for whatever reason, ends the actors.
 
     Attributes:
         idle: members without work.
-        busy: result of a call that is not finished yet -> its member.
-        starting: result of ``ready`` that is not there yet -> its member.
+        busy: pending result of ``run`` -> its member.
+        starting: pending result of ``ready`` -> its member.
     """
 
     def __init__(self, job: Job, slots: Slots):
@@ -61,7 +61,9 @@ class Crew:
         return len(self.idle) + len(self.busy) + len(self.starting)
 
     def grow(self, wanted: int) -> None:
-        """Start actors so that ``wanted`` more units would find one, as far as the cluster and the pace allow."""
+        """Start actors so that each of ``wanted`` more units would find one, as far as the cluster and the limits
+        allow.
+        """
         if time.monotonic() - self._looked > _LOOK_EVERY_S:
             self._target, self._looked = self._slots.target(), time.monotonic()
         ready = len(self.idle) + len(self.busy)
@@ -71,11 +73,11 @@ class Crew:
             self.starting[actor.ready.remote()] = Member(actor)
 
     def wait(self, wait_s: float) -> list[Any]:
-        """Results that are there within ``wait_s`` seconds: keys of ``busy`` or ``starting``."""
+        """Return the results that arrive within ``wait_s`` seconds: keys of ``busy`` or ``starting``."""
         results = [*self.busy, *self.starting]
         if not results:
             return []
-        # One is enough to go on with, and the rest of those that are there come along for free.
+        # Wait for one result only, then take all others that are there by now.
         found, rest = ray.wait(results, num_returns=1, timeout=wait_s, fetch_local=False)
         if found and rest:
             more, _ = ray.wait(rest, num_returns=len(rest), timeout=0, fetch_local=False)
@@ -83,13 +85,13 @@ class Crew:
         return found
 
     def give(self, member: Member, unit: Any, task: Any) -> None:
-        """``member`` (an idle one) works on ``unit``."""
+        """Let the idle actor ``member`` work on ``unit``."""
         self.idle.remove(member)
         member.task = task
         self.busy[member.actor.run.remote(unit)] = member
 
     def take_in(self, result: Any) -> None:
-        """An actor that was starting is ready. Raises what ``ray.get`` raises; the actor is gone then."""
+        """Note that an actor that was starting is ready; raises what ``ray.get`` raises if it could not start."""
         member = self.starting.pop(result)
         try:
             member.node = ray.get(result)
@@ -100,7 +102,7 @@ class Crew:
         self.idle.append(member)
 
     def finished(self, result: Any) -> tuple[Member, Report | RayError]:
-        """What came of a unit. The actor is idle again, or gone if it died or has taken too much memory."""
+        """Return the result of a unit; its actor is idle again, or is ended because it died or took too much memory."""
         member = self.busy.pop(result)
         try:
             report: Report = ray.get(result)
@@ -111,10 +113,10 @@ class Crew:
                 self.idle.append(member)
             return member, error
         except RayError as error:
-            ray.kill(member.actor)  # one that is merely out of reach would come back and work for nobody
+            ray.kill(member.actor)  # an actor that is only out of reach would come back, and its work would be unused
             return member, error
         if report.outgrown:
-            log.warning("a worker holds too much memory (%.0f MB at most); it is replaced", report.tally.peak_memory_mb)
+            log.warning("a worker uses too much memory (up to %.0f MB); it is replaced", report.tally.peak_memory_mb)
             ray.kill(member.actor)
         else:
             self.idle.append(member)
@@ -124,12 +126,12 @@ class Crew:
         return member.node is not None and not node_is_alive(member.node)
 
     def shrink_idle(self, keep: int) -> None:
-        """End idle actors above ``keep``: their CPUs and GPUs are free for others."""
+        """End idle actors above ``keep``, so that their CPUs and GPUs are free for others."""
         while len(self.idle) > keep:
             ray.kill(self.idle.pop().actor)
 
     def drain(self) -> None:
-        """Tell everyone to finish the item in hand and commit; who has nothing in hand ends now."""
+        """Tell busy actors to finish the item in hand and commit; end all others now."""
         self.shrink_idle(0)
         while self.starting:
             ray.kill(self.starting.popitem()[1].actor)
@@ -137,16 +139,19 @@ class Crew:
             member.actor.drain.options(concurrency_group=CONTROL).remote()
 
     def stuck_s(self) -> float:
-        """How long it has been starting its first actor, or all of it anew, on a cluster that holds not one; else 0."""
+        """Return for how many seconds the crew has had no actor at all while no node of the cluster holds one; else 0.
+
+        That may be at its start, or when all its actors have gone.
+        """
         if self.idle or self.busy or not self.starting:
             self._ready_last = time.monotonic()
             return 0.0
         waited = time.monotonic() - self._ready_last
         if waited > _LOOK_EVERY_S and not self._slots.held():
-            self._say(f"no node of the cluster holds a worker ({self._slots}); waiting for one")
+            self._say(f"no node of the cluster has room for a worker ({self._slots}); waiting for one")
             return waited
         if waited > _SAY_EVERY_S:
-            self._say(f"waiting for room on the cluster for a worker ({self._slots})")
+            self._say(f"no free node for a worker ({self._slots}) yet; waiting for one")
         return 0.0
 
     def _say(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Stopping a run in good order: the first SIGTERM or Ctrl-C asks for it, the second ends it at once."""
+"""A run is stopped by signals: the first SIGTERM or Ctrl-C finishes the work in hand, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived: a spot instance is taken away, a job is cancelled. No Exception, like KeyboardInterrupt."""
+    """SIGTERM arrived, as when a spot instance is taken away or a job is cancelled; like KeyboardInterrupt no
+    Exception.
+    """
 
 
 class Drain:
-    """Catches the signals of the process while the context is open (in its main thread; elsewhere it does nothing)."""
+    """Catches the process's signals while the context is open; outside the main thread it does nothing."""
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -34,7 +36,7 @@ class Drain:
             signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Catch the signals, again if need be: ``ray.init`` puts a handler of its own in place."""
+        """Catch the signals; call it again after ``ray.init``, which puts a handler of its own in place."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
@@ -42,14 +44,14 @@ class Drain:
             self._before.setdefault(number, before)
 
     def stop_if_requested(self) -> None:
-        """Raises KeyboardInterrupt or Terminated, by the signal that came."""
+        """Raise KeyboardInterrupt or Terminated, depending on the signal that came; do nothing if none came."""
         if self._received is not None:
             raise _exception(self._received)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         if self._received is not None:
             raise _exception(number)
-        self._received = number  # and no word: the signal may have come in the middle of one
+        self._received = number  # nothing is logged here: the signal may have interrupted the writing of a log line
 
 
 def _exception(number: int) -> BaseException:

@@ -1,4 +1,6 @@
-"""The Ray actor around a worker: its clock, its memory, its metrics, and a way to reach it while it works."""
+"""A host is the Ray actor around a worker: it keeps time, watches memory, exports metrics, and can be reached
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,13 @@ CONTROL = "control"
 
 @dataclass(frozen=True)
 class Job:
-    """What the hosts of one phase are to do: ``worker(*arguments)`` makes the worker.
+    """Tells the hosts of one phase what to do: ``worker(*arguments)`` makes the worker.
 
     Attributes:
         phase: ``ingest``, ``scene_split`` or ``measure``.
         memory_gb: what one worker is declared to need.
-        memory_factor: a worker that has outgrown so many times its need is replaced.
-        log_format: the driver's; another machine has another environment.
+        memory_factor: a worker that holds more than this many times its need is replaced.
+        log_format: the driver's format, as the environment of another machine may ask for another one.
         run_id: written with every log record.
     """
 
@@ -46,14 +48,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a unit; ``outgrown``: this process holds far too much memory and should be replaced."""
+    """Holds the tally of a unit; ``outgrown`` says that the process holds too much memory and should be replaced."""
 
     tally: Tally
     outgrown: bool
 
 
 class Host:
-    """Runs one worker. Nothing happens before :meth:`ready`, so that what goes wrong there comes back as itself."""
+    """Runs one worker; it is made in :meth:`ready`, not in the constructor, so that its errors come back unchanged."""
 
     def __init__(self, job: Job):
         self._job = job
@@ -62,16 +64,16 @@ class Host:
         self._first_mb = 0.0
 
     def ready(self) -> str:
-        """Make the worker; returns the id of the node that it is on."""
+        """Make the worker, and return the id of the node that it is on."""
         write_logs(self._job.log_format, self._job.run_id)
         self._worker = self._job.worker(*self._job.arguments)
         self._meter = Meter(self._job.phase)
-        gc.freeze()  # models and libraries stay: looking through them again and again costs a tenth of cheap clips
+        gc.freeze()  # models and libraries stay: looking through them at each collection costs a tenth of cheap clips
         self._idle_since = time.monotonic()
         return str(ray.get_runtime_context().get_node_id())
 
     def run(self, unit: Any) -> Report:
-        """One unit, committed."""
+        """Work through one unit, which the worker commits."""
         waited = time.monotonic() - self._idle_since
         forget_peak()
         try:
@@ -83,16 +85,20 @@ class Host:
         return Report(tally, self._has_outgrown(resident_mb()))
 
     def drain(self) -> None:
-        """The unit in hand ends after the item in hand. Called in concurrency group :data:`CONTROL`."""
+        """End the unit after the item in hand; called in the concurrency group :data:`CONTROL`."""
         self._stop.set()
 
     def _has_outgrown(self, now_mb: float) -> bool:
-        """Memory that grows from unit to unit is a leak. What the first unit leaves behind is models and libraries:
-        if that is more than was declared, the declaration is wrong, and a fresh process would not need less.
+        """Say whether this process holds far more memory than it needs.
+
+        Memory that grows from unit to unit is a leak. What is held after the first unit is models and libraries: if
+        that is more than was declared, the declaration is wrong, and a fresh process would need as much.
         """
         declared_mb = self._job.memory_gb * 1000
         if not self._first_mb:
             self._first_mb = now_mb
             if now_mb > declared_mb:
-                log.warning("a worker holds %.0f MB after its first unit, declared are %.0f", now_mb, declared_mb)
+                log.warning(
+                    "a worker uses %.0f MB after its first unit, but its stages declare %.0f MB", now_mb, declared_mb
+                )
         return now_mb > self._job.memory_factor * max(self._first_mb, declared_mb)

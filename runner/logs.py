@@ -1,6 +1,6 @@
-"""What log lines look like: for people, or one JSON object a line (``FUNNEL_LOG=json``) for Loki, Elasticsearch and jq.
+"""Log lines are written for people, or as one JSON object a line (``FUNNEL_LOG=json``) for Loki, Elasticsearch and jq.
 
-Whoever works on something says so with :func:`about`; every record written inside it, by whichever library, carries
+Code that works on something names it with :class:`about`; every record written inside, by whichever library, then has
 ``run_id``, ``stage`` and ``clip_id``. The driver writes to its own standard error, a worker to its file in Ray's
 session folder (``worker-*.err``), which Ray's dashboard shows and log shippers collect.
 """
@@ -38,7 +38,7 @@ _about: ContextVar[about | None] = ContextVar("about", default=None)
 
 
 def log_format() -> LogFormat:
-    """What the environment asks for. Raises UserError on a word that means nothing."""
+    """Return the format that the environment asks for; raise UserError for an unknown one."""
     asked = os.environ.get(VARIABLE) or "plain"
     if asked not in ("plain", "json"):
         raise UserError(f"{VARIABLE}={asked}: log lines are `plain` or `json`")
@@ -46,10 +46,10 @@ def log_format() -> LogFormat:
 
 
 class about:
-    """Name what is being worked on (``run_id``, ``stage``, ``clip_id``, ``source_id``) in every record inside.
+    """Names what is being worked on (``run_id``, ``stage``, ``clip_id``, ``source_id``) in every record written inside.
 
     Args:
-        now: says it when a record is written, for what changes too often to be named each time.
+        now: returns more fields at the moment a record is written, for values that change often.
     """
 
     def __init__(self, now: Callable[[], Mapping[str, str | float]] = dict, /, **fields: str | float):
@@ -63,7 +63,7 @@ class about:
         _about.reset(self._token)
 
     def all_fields(self) -> dict[str, str | float]:
-        """These and those further out."""
+        """Return the fields of this context and of those around it."""
         outer = self._outer.all_fields() if self._outer else {}
         return outer | self._fields | dict(self._now())
 
@@ -74,7 +74,9 @@ def _fields() -> Mapping[str, Any]:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, what it is about, and a traceback if there is one."""
+    """Writes a record as one JSON object: time, level, logger, message, what it is about, and a traceback if there is
+    one.
+    """
 
     def __init__(self, always: Mapping[str, Any] | None = None):
         super().__init__()
@@ -95,7 +97,7 @@ class JsonLines(logging.Formatter):
 
 
 class PlainLines(logging.Formatter):
-    """Time, level, logger, message, and what it is about in brackets."""
+    """Writes a record as time, level, logger and message, with what it is about in brackets."""
 
     def __init__(self, always: Mapping[str, Any] | None = None):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -107,10 +109,12 @@ class PlainLines(logging.Formatter):
 
 
 def write_logs(form: LogFormat, run_id: str | None = None) -> None:
-    """Once per process: our records from INFO on, other libraries' from WARNING on, go to standard error.
+    """Send records to standard error: our own from INFO on, those of other libraries from WARNING on.
+
+    It is called once per process.
 
     Args:
-        form: in a worker, what the driver's :func:`log_format` said: another machine has another environment.
+        form: in a worker, the driver's :func:`log_format`, as another machine has another environment.
         run_id: written with every record.
     """
     always = {"run_id": run_id} if run_id else {}
@@ -122,5 +126,5 @@ def write_logs(form: LogFormat, run_id: str | None = None) -> None:
 
 
 def writes_json() -> bool:
-    """Whether this process was told to log JSON lines."""
+    """Say whether this process writes its log as JSON lines."""
     return any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers)

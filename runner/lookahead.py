@@ -1,4 +1,4 @@
-"""Draws from an iterator in a thread, a few items ahead, so that planning and working overlap."""
+"""A lookahead draws items from an iterator in a thread, a few ahead, so that listing and working overlap."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _END = object()
-_LOOK_S = 0.5  # how soon the thread notices that nobody wants more
+_LOOK_S = 0.5  # how soon the thread notices that it should end
 
 
 class Lookahead(Generic[T]):
-    """At most ``most`` items are held that nobody has taken. Use as a context manager: leaving it ends the thread."""
+    """Holds at most ``most`` drawn items that were not taken yet; leaving it as a context manager ends the thread."""
 
     def __init__(self, items: Iterable[T], most: int):
         self._items = items
@@ -23,7 +23,7 @@ class Lookahead(Generic[T]):
         self._closed = threading.Event()
         self._error: BaseException | None = None
         self.exhausted = False  #: every item has been taken
-        # What the caller's log lines are about, the thread's are about as well.
+        # Log lines of the thread have the same fields as the caller's.
         inherited = contextvars.copy_context()
         self._thread = threading.Thread(target=inherited.run, args=(self._draw,), daemon=True, name="lookahead")
 
@@ -35,10 +35,9 @@ class Lookahead(Generic[T]):
         self._closed.set()
 
     def take(self, wait_s: float = 0.0) -> T | None:
-        """The next item; None when none is there within ``wait_s`` seconds, or none will come (``exhausted``).
+        """Return the next item; None when none comes within ``wait_s`` seconds, or when all were taken (``exhausted``).
 
-        Raises:
-            What drawing raised.
+        An error that drawing raised is raised again here.
         """
         if self.exhausted:
             return None
@@ -63,7 +62,7 @@ class Lookahead(Generic[T]):
         self._hold(_END)
 
     def _hold(self, item: object) -> bool:
-        """False when nobody wants more."""
+        """Add an item for the taker; return False when the lookahead has been closed."""
         while not self._closed.is_set():
             try:
                 self._held.put(item, timeout=_LOOK_S)

@@ -1,4 +1,4 @@
-"""Resident memory of this process, from /proc (Linux)."""
+"""The resident memory of this process is read from /proc (Linux)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _FORGET_PEAK = "5"
 
 
 def resident_mb() -> float:
-    """What this process holds now, MB; 0 where the system does not say."""
+    """Return the memory that this process holds now, MB; 0 where the system does not say."""
     return _field("VmRSS:")
 
 
 def peak_mb() -> float:
-    """The most it has held since :func:`forget_peak`, MB; 0 where the system does not say."""
+    """Return the most memory that it has held since :func:`forget_peak`, MB; 0 where the system does not say."""
     return _field("VmHWM:")
 
 
 def forget_peak() -> None:
-    """Begin a new peak. Where the system does not allow it, peaks are those of the process's whole life."""
+    """Begin a new peak; where the system does not allow that, the peak is that of the process's whole life."""
     try:
         _CLEAR.write_text(_FORGET_PEAK)
     except OSError:

@@ -1,8 +1,8 @@
-"""Live figures of a run for Prometheus, exported by the workers through Ray's metrics agent of their node.
+"""Workers export live figures of a run for Prometheus, through Ray's metrics agent of their node.
 
 Ray puts ``ray_`` before every name and ``_total`` after a counter's: ``funnel_clips`` is scraped as
 ``ray_funnel_clips_total`` (docs/cluster.md says where; deploy/grafana/ draws them). Counters restart at zero with their
-worker, which ``rate()`` and ``increase()`` expect. What a finished run did stands in ``runs/``; these are for watching.
+worker, which ``rate()`` and ``increase()`` expect. They are for watching a run; ``runs/`` records what it did.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNIT_BOUNDARIES_S = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]
 
 @dataclass(frozen=True)
 class Figure:
-    """One exported metric.
+    """Describes one exported metric.
 
     Attributes:
         kind: counters only grow, a gauge is the last value of its worker, a histogram counts values by size.
@@ -37,13 +37,13 @@ class Figure:
     tags: tuple[str, ...]
 
     def scraped(self, name: str) -> frozenset[str]:
-        """The series that Prometheus sees of it."""
+        """Return the names of the series that Prometheus sees of this metric."""
         suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
         return frozenset(f"ray_{name}{suffix}" for suffix in suffixes[self.kind])
 
 
 FIGURES: dict[str, Figure] = {
-    "funnel_clips": Figure("counter", "clips (files, sources) dealt with", ("phase",)),
+    "funnel_clips": Figure("counter", "clips (files, sources) processed", ("phase",)),
     "funnel_video_seconds": Figure("counter", "seconds of video in them", ("phase",)),
     "funnel_measured": Figure("counter", "rows committed", ("phase", "stage")),
     "funnel_kept": Figure("counter", "clips that passed the stage's rules", ("phase", "stage")),
@@ -57,7 +57,7 @@ FIGURES: dict[str, Figure] = {
 
 
 class Meter:
-    """Counts the finished units of one worker. Outside a Ray worker it does nothing.
+    """Counts the finished units of one worker; outside a Ray worker it does nothing.
 
     Args:
         phase: ``ingest``, ``scene_split`` or ``measure``.
@@ -68,7 +68,7 @@ class Meter:
         self._metrics = {name: _made(name, figure) for name, figure in FIGURES.items()} if ray.is_initialized() else {}
 
     def unit(self, tally: Tally) -> None:
-        """Add one committed unit. Never raises: a figure is not worth a unit of work."""
+        """Add one committed unit; an error here is logged and switches metrics off, it never stops the worker."""
         if not self._metrics:
             return
         try:
@@ -96,7 +96,7 @@ class Meter:
         self._metrics["funnel_peak_memory_mb"].set(tally.peak_memory_mb, tags)
 
     def _add(self, name: str, value: float, **tags: str) -> None:
-        if value > 0:  # Ray refuses to add nothing
+        if value > 0:  # Ray refuses to add zero
             self._metrics[name].inc(value, {"phase": self._phase, **tags})
 
 

@@ -1,4 +1,4 @@
-"""How patient the runner is, how many workers it starts, and on which cluster."""
+"""These options say how many workers the runner starts, on which cluster, and how long it waits for them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerOptions:
-    """How units of work are executed; nothing here changes what comes out.
+    """Says how units of work are executed; nothing here changes results.
 
     Attributes:
-        workers: actors at once; 0 = what the cluster's nodes hold, looked at again while the run goes on.
+        workers: actors at once; 0 = as many as the cluster's nodes hold, checked again while the run goes on.
         ray_address: an existing cluster; "local" starts Ray here.
-        drain_s: SIGTERM or Ctrl-C gives workers so long to finish the item in hand and commit.
-        node_wait_s: a cluster of which no node holds even one worker is given so long to grow.
-        memory_factor: a worker that outgrows its declared memory so many times is replaced.
-        straggler_s, straggler_factor: when nothing else is left, a unit that has taken at least so long, and so many
-            times what its items usually take, is given to a second worker as well.
-        deaths_in_a_row: so many workers that die without one unit finished between them end the run.
+        drain_s: after SIGTERM or Ctrl-C, workers have this long to finish the item in hand and commit.
+        node_wait_s: how long a cluster where no node holds even one worker may take to grow.
+        memory_factor: a worker that holds more than this many times its declared memory is replaced.
+        straggler_s, straggler_factor: when no other units are left, a unit that has taken at least this long, and this
+            many times what its items usually take, is given to a second worker as well.
+        deaths_in_a_row: the run ends when this many workers die without one unit finished in between.
     """
 
     workers: int = 0
@@ -31,5 +31,5 @@ class RunnerOptions:
 
     @property
     def is_local(self) -> bool:
-        """Whether Ray is started on this machine, for this run."""
+        """Say whether Ray is started on this machine, for this run."""
         return self.ray_address == "local"

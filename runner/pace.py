@@ -1,4 +1,4 @@
-"""What an item of work costs, as measured on the units that were finished last."""
+"""The pace of a run is the cost of one item of work, measured on the last finished units."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Pace:
         self.units = 0
 
     def note(self, items: int, seconds: float) -> None:
-        """Take in that a unit of so many items took so many seconds."""
+        """Record that a unit of ``items`` items took ``seconds`` seconds."""
         self._item_s.append(seconds / items)
         self.item_s = statistics.median(self._item_s)
         self.units += 1

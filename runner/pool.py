@@ -1,6 +1,6 @@
-"""A pool of workers that goes through units: bounded in flight, dead workers replaced, poison units cornered.
+"""A pool of workers goes through units: it replaces dead workers and finds the item that kills them.
 
-Ray's own retries are off: what is committed in the catalog is the truth, so the driver decides what to try again.
+Ray's own retries are off: what is committed in the catalog counts, so the driver decides what to try again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from runner.units import Divisible
 
 log = logging.getLogger(__name__)
 
-_AHEAD = 16  # units at hand, and as many again planned
-_PLENTY = 1 << 20  # there are more units than are at hand
+_AHEAD = 16  # units held here, and as many again in the lookahead
+_PLENTY = 1 << 20  # stands for an unknown number of units, more than are held here
 _BEAT_S = 1.0
-_SOON_S = 0.05  # a worker is idle and the plan has not come up with a unit yet
-_LONE_DEATHS = 2  # a neighbour may have taken the memory: one death does not convict
-_LOSSES = 5  # units lost with their node, or out of reach, before it counts as their own doing
+_SOON_S = 0.05  # the wait while a worker is idle and no unit is listed for it yet
+_LONE_DEATHS = 2  # deaths on a single item before it is to blame: another process may have taken the memory once
+_LOSSES = 5  # times that a unit may be lost with its node, or out of reach, before it is to blame itself
 _REASON_CHARACTERS = 200
 _REFUSALS = 3  # tries of a unit that the storage refuses
 
@@ -43,8 +43,9 @@ U = TypeVar("U", bound=Divisible)
 
 @dataclass(frozen=True)
 class Done(Generic[U]):
-    """What came of a unit: so many of its items are settled. ``tally`` is None when its worker process died on its only
-    item, and again.
+    """Tells that so many items of a unit are settled.
+
+    ``tally`` is None when the unit's only item has killed its worker twice.
     """
 
     unit: U
@@ -54,11 +55,11 @@ class Done(Generic[U]):
 
 @dataclass(eq=False)
 class _Task(Generic[U]):
-    """A unit on its way, and what has happened to it."""
+    """Holds a unit that has not been settled yet, and what has happened to it."""
 
     unit: U
     began: float = 0.0
-    copies: int = 0  #: workers that are at it
+    copies: int = 0  #: workers that work on it now
     deaths: int = 0
     losses: int = 0
     refusals: int = 0
@@ -66,17 +67,18 @@ class _Task(Generic[U]):
 
 
 class ActorPool(Generic[U]):
-    """Feeds units to a crew of workers, one to each at a time.
+    """Feeds units to a crew of workers, one unit to each at a time.
 
     Args:
-        job: what the workers are.
-        slots: where they fit.
-        options: patience and limits.
-        drain: looked at all the time; once it is requested nothing new begins.
+        job: says which workers to make.
+        slots: says how many of them fit.
+        options: time limits and other limits.
+        drain: once it is requested, no new unit begins.
         beat: called about once a second.
-        remaining: a unit without what has been committed of it, and what that came to; asked after a death, as a
-            worker that was ended for hanging has committed the rest and what hung.
-        pace: told what finished units took.
+        remaining: returns the part of a unit that is not committed, and the tally of the part that is. It is called
+            after a death, because a worker that was ended for hanging has committed the finished items and the failure
+            of the one that hung.
+        pace: learns how long finished units took.
     """
 
     def __init__(
@@ -92,22 +94,22 @@ class ActorPool(Generic[U]):
         self._job, self._slots, self._options, self._drain, self._beat = job, slots, options, drain, beat
         self._remaining = remaining
         self._pace = pace or Pace()
-        self._again: deque[_Task[U]] = deque()  # what is tried again, before anything new
+        self._again: deque[_Task[U]] = deque()  # tried again before new units
         self._new: list[_Task[U]] = []
-        self._random = random.Random(job.run_id)  # noqa: S311, nothing depends on it
+        self._random = random.Random(job.run_id)  # noqa: S311, only for the order of units
         self._open: set[_Task[U]] = set()  # given to a worker, not done
         self._deaths_in_a_row = 0
 
     def map(self, units: Iterable[U]) -> Generator[Done[U], None, None]:
-        """Have every unit worked on; yields them as they finish, in no order.
+        """Have workers process every unit, and yield the results as they finish, in no order.
 
-        A unit whose worker dies is halved and tried again, down to the one item that is to blame; a unit that is lost
-        with its node is tried again whole. After a drain the units in hand are yielded, then it ends. Close the
-        generator (contextlib.closing) when leaving early: that ends the workers.
+        A unit whose worker dies is halved and tried again, until the single item that kills workers is found; a unit
+        that is lost with its node is tried again whole. After a drain the results of the units in hand are yielded,
+        then it ends. Close the generator (contextlib.closing) when leaving early: that ends the workers.
 
         Raises:
-            UserError: a worker's own; the storage refuses to be written; no node holds a worker; workers die one after
-                the other. Going on would only repeat it.
+            UserError: a worker raised it, the storage cannot be written, no node holds a worker, or workers die one
+                after the other: going on would fail again.
         """
         with Lookahead(units, _AHEAD) as self._ahead, Crew(self._job, self._slots) as self._crew:
             while not self._drain.requested:
@@ -118,7 +120,7 @@ class ActorPool(Generic[U]):
                 for result in self._crew.wait(self._wait_s()):
                     yield from self._settle(result)
                 if self._crew.stuck_s() > self._options.node_wait_s:
-                    raise UserError(f"no node of the cluster holds a worker of {self._job.phase}: {self._slots}")
+                    raise UserError(f"no node of the cluster has room for a worker of {self._job.phase}: {self._slots}")
             yield from self._wind_up()
 
     @property
@@ -142,7 +144,9 @@ class ActorPool(Generic[U]):
             crew.shrink_idle(len(self._open))
 
     def _next(self) -> _Task[U]:
-        """New units in any order: two drivers in one place of a catalog would else go along side by side."""
+        """Return the next unit; new ones come in random order, as two runs on one catalog would else do the same units
+        at once.
+        """
         if self._again:
             return self._again.popleft()
         pick = self._random.randrange(len(self._new))
@@ -150,7 +154,7 @@ class ActorPool(Generic[U]):
         return self._new.pop()
 
     def _assign(self, task: _Task[U]) -> None:
-        if task.began:  # what the worker before has committed, it has not told
+        if task.began:  # its last worker may have committed some of it, and did not report that
             task.unit = task.unit.again()
         task.began = time.monotonic()
         task.copies += 1
@@ -161,7 +165,7 @@ class ActorPool(Generic[U]):
         return _SOON_S if self._crew.idle and not self._ahead.exhausted else _BEAT_S
 
     def _straggler(self) -> _Task[U] | None:
-        """The unit that has been in one worker's hands the longest, if that is far too long."""
+        """Return the unit that a single worker has held for the longest time, if that is far too long."""
         alone = [task for task in self._open if task.copies == 1]
         if not alone or self._pace.item_s is None:
             return None
@@ -181,7 +185,7 @@ class ActorPool(Generic[U]):
             return  # another worker was faster
         if isinstance(outcome, Report):
             self._deaths_in_a_row = 0
-            if worked_on := outcome.tally.items:  # what others had settled meanwhile says nothing of the cost
+            if worked_on := outcome.tally.items:  # items that others settled meanwhile cost nothing and are not counted
                 self._pace.note(worked_on, time.monotonic() - task.began)
             yield from self._close(task, outcome.tally)
         elif task.copies:
@@ -196,7 +200,7 @@ class ActorPool(Generic[U]):
             yield from self._corner(task)
 
     def _welcome(self, result: Any) -> None:
-        """A new worker is ready, or was never to be."""
+        """Take in a worker that has started, or note that it could not start."""
         try:
             self._crew.take_in(result)
         except RayTaskError as error:
@@ -214,7 +218,9 @@ class ActorPool(Generic[U]):
         self._again.appendleft(task)
 
     def _corner(self, task: _Task[U]) -> Iterator[Done[U]]:
-        """Halves first, before any new unit: what is to blame is found soon."""
+        """Put back what is left of a unit that killed its worker, in halves and before any new unit, to find the item
+        to blame.
+        """
         self._open.discard(task)
         remaining, settled = self._remaining(task.unit)
         gone = len(task.unit) - len(remaining)
@@ -232,16 +238,16 @@ class ActorPool(Generic[U]):
                 yield from self._close(task, None)
 
     def _retry_commit(self, task: _Task[U], error: RayTaskError) -> None:
-        """Storage has bad moments, even after its client's own retries."""
+        """Try a unit again that the storage refused: it may fail for a moment even after its client's own retries."""
         task.refusals += 1
         if not isinstance(error.cause, OSError) or task.refusals >= _REFUSALS:
             _stop_with(error)
-        log.warning("a unit could not be committed, it is tried again: %s", error.cause)
+        log.warning("a unit could not be committed and is tried again: %s", error.cause)
         self._open.discard(task)
         self._again.append(task)
 
     def _is_lost(self, member: Member, error: RayError) -> bool:
-        """Whether the unit went down with something larger than its worker."""
+        """Say whether the unit was lost with something larger than its worker."""
         if isinstance(error, RayActorError) and error.preempted:
             return True
         return isinstance(error, (ActorUnavailableError, NodeDiedError, ObjectLostError)) or (
@@ -249,18 +255,18 @@ class ActorPool(Generic[U]):
         )
 
     def _count_death(self, error: RayError, when: str) -> None:
-        """One line in the log; raises UserError when workers do nothing but die."""
+        """Log the death of a worker; raise UserError when workers only die."""
         said = _in_short(error)
         log.warning("a worker died %s: %s", when, said)
         self._deaths_in_a_row += 1
         if self._deaths_in_a_row >= self._options.deaths_in_a_row + len(self._crew):
             raise UserError(
                 f"{self._deaths_in_a_row} worker processes died one after the other and not one unit was finished, so "
-                f"the machine is to blame rather than the clips (memory? a broken library or driver?). The last: {said}"
+                f"the cause is the machine, not the clips (memory? a broken library or driver?). The last: {said}"
             )
 
     def _wind_up(self) -> Iterator[Done[U]]:
-        log.warning("stopping: what is in hand is finished and committed (again to end at once)")
+        log.warning("stopping: workers finish and commit the items in hand (interrupt again to end at once)")
         deadline = time.monotonic() + self._options.drain_s
         self._crew.drain()
         while self._crew.busy and time.monotonic() < deadline:
@@ -269,13 +275,13 @@ class ActorPool(Generic[U]):
 
 
 def _in_short(error: RayError) -> str:
-    """Ray's reason, without the list of ids before it and the advice behind it."""
+    """Return Ray's reason, without the list of ids before it and the advice after it."""
     lines = [line for line in str(error).splitlines() if line and not line.startswith("\t")]
     return (lines[-1] if lines else type(error).__name__)[:_REASON_CHARACTERS]
 
 
 def _stop_with(error: RayTaskError) -> NoReturn:
-    """Raise what the worker raised: the user's and the storage's troubles as one line, a bug with its traceback."""
+    """Raise the worker's error: a user's mistake or storage trouble as one line, a bug with its traceback."""
     if isinstance(error.cause, UserError):
         raise error.cause from None
     if isinstance(error.cause, OSError):

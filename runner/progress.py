@@ -1,4 +1,4 @@
-"""Who is told how a run goes on, while it goes on."""
+"""A progress object is told how a run goes on, to show it to the user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from runner.tally import Tally
 
 
 class Progress(Protocol):
-    """Told of every finished unit. ``total`` is the number of items that the phase will see, None if not known."""
+    """An object that shows progress is told of every finished unit; ``total`` counts the phase's items, None if
+    unknown.
+    """
 
     def begin(self, phase: str, total: int | None) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What one worker needs of a machine. A plain record: stages declare it, and know nothing else of the runner."""
+"""This plain record says what one worker needs of a machine; it is the only part of the runner that stages know."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Resources:
-    """What one worker needs while it works.
+    """Says what one worker needs while it works.
 
     Attributes:
         cpus: processor cores; a fraction lets several workers share one.

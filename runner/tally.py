@@ -1,4 +1,4 @@
-"""What a worker did with a unit, as plain numbers that add up."""
+"""A tally counts what a worker did with a unit, in plain numbers that add up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BUGS_KEPT = 5
 
 
 class Failure(NamedTuple):
-    """One kind of failure: the step that failed, and the value of its :class:`catalogs.errors.ErrorCode`."""
+    """Names one kind of failure: the step that failed, and the value of its :class:`catalogs.errors.ErrorCode`."""
 
     step: str
     code: str
@@ -21,21 +21,21 @@ class Failure(NamedTuple):
 
 @dataclass
 class Tally:
-    """What one unit came to; the driver sums them up.
+    """Counts the results of one unit; the driver adds them up.
 
     Keys are names of steps: in a run of the funnel its stages and ``ingest``, elsewhere whatever a worker calls what it
     does to an item.
 
     Attributes:
-        items: files, sources, clips: whatever the units hold.
+        items: what the units hold: files, sources or clips.
         video_seconds: length of the video in them.
         measured: step -> rows committed.
         kept: step -> items that went on to the next one.
         failed: kind of failure -> failure rows.
-        passing: those of ``failed`` that are owed another try.
+        passing: those of ``failed`` that will be tried again.
         seconds: step -> busy seconds; decoding counts for the first step that asks for it.
         decode_seconds: step -> how much of ``seconds`` went into opening and decoding media.
-        wait_seconds: the worker had no unit to work on.
+        wait_seconds: time during which the worker had no unit.
         peak_memory_mb: most resident memory of a worker process.
         bugs: tracebacks of unexpected exceptions, a few.
     """
@@ -53,7 +53,7 @@ class Tally:
     bugs: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
-        """Add another unit's numbers; of memory the most, of tracebacks the first few."""
+        """Add another unit's numbers, the larger peak of memory, and tracebacks up to a few."""
         self.items += other.items
         self.video_seconds += other.video_seconds
         self.measured += other.measured
@@ -77,13 +77,13 @@ class Tally:
                 self.bugs = [*self.bugs, row["traceback"]][:_BUGS_KEPT]
 
     def without_passing(self) -> Tally:
-        """Return the tally as if the items that are owed another try had never come up: they are about to again."""
+        """Return the tally without the failures that will be tried again, as those items will be counted then."""
         failed, items = self.failed - self.passing, self.items - self.passing.total()
         return replace(self, items=items, failed=failed, passing=Counter())
 
     @property
     def failures(self) -> int:
-        """How many failure rows there are, of every kind."""
+        """Return the number of failure rows of every kind."""
         return self.failed.total()
 
 

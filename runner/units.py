@@ -1,4 +1,4 @@
-"""Units of work: what the pool hands to a worker, and can halve to corner the item that kills it."""
+"""Units of work are what the pool hands to a worker; it can halve them to find the item that kills workers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Divisible(Protocol):
-    """A unit of work that can be tried again, and halved, to corner what kills its worker."""
+    """A unit of work can be tried again, and halved to find the item that kills its worker."""
 
     def __len__(self) -> int: ...
 
@@ -18,7 +18,7 @@ class Divisible(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """A unit that is nothing but a few items of any kind: files, sources, samples.
+    """A batch is a unit of a few items of any kind: files, sources, samples.
 
     Its worker must count only what is done (not what it was handed), as a batch may be handed out again.
     """

@@ -1,4 +1,4 @@
-"""Ends this process when one clip takes far too long.
+"""A watchdog ends this process when one clip takes far too long.
 
 A decode loop checks its own deadline between packets, but a call that hangs inside a C library never gets there. The
 only cure is to end the process: the driver sees a crash and gives what is left of the unit to another worker.
@@ -23,21 +23,21 @@ _LAST_WORDS_S = 30.0
 
 
 class Watchdog:
-    """One thread that watches one deadline. The hanging call must have released the GIL, as ffmpeg and ONNX do.
+    """Watches one deadline from a thread; the hanging call must have released the GIL, as ffmpeg and ONNX do.
 
     Args:
-        last_words: called before the process ends, while the hanging call still hangs: commits what is finished and
-            says which clip hung, so that neither is done again. It gets half a minute.
+        last_words: called before the process ends, while the call still hangs: commits finished items and records the
+            clip that hung, so that neither is measured again. It has half a minute.
     """
 
     def __init__(self, last_words: Callable[[], None]) -> None:
-        self.deadline: float | None = None  #: of what is in hand
+        self.deadline: float | None = None  #: deadline of the clip in hand
         self._last_words = last_words
         threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
 
-    def guard(self, seconds: float) -> AbstractContextManager[None]:
-        """Around the work on one clip, clip after clip: the process ends if one takes longer."""
-        return _Guard(self, seconds)
+    def watching(self, seconds: float) -> AbstractContextManager[None]:
+        """Return a context for the work on one clip: the process ends if it stays open for longer than that."""
+        return _Watching(self, seconds)
 
     def _watch(self) -> None:
         while True:
@@ -49,7 +49,7 @@ class Watchdog:
                 os._exit(_EXIT_CODE)
 
     def _say_last_words(self) -> None:
-        """In a thread of its own, as the storage may be what hangs."""
+        """Call ``last_words`` in a thread of its own, as the storage itself may be what hangs."""
         thread = threading.Thread(target=self._last_words, daemon=True, name="last-words")
         thread.start()
         thread.join(_LAST_WORDS_S)
@@ -57,7 +57,7 @@ class Watchdog:
             log.error("what was finished could not be committed; it will be measured again")
 
 
-class _Guard(AbstractContextManager[None]):
+class _Watching(AbstractContextManager[None]):
     def __init__(self, watchdog: Watchdog, seconds: float):
         self._watchdog, self._seconds = watchdog, seconds
 

@@ -1,4 +1,4 @@
-"""What a worker is: the object that does the work inside one process, made by a host (runner/host.py)."""
+"""A worker does the work inside one process; a host (runner/host.py) makes it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any, Protocol
 
 from runner.tally import Tally
 
-HANG_FACTOR = 3  #: an item that takes so many times its own time limit hangs: the watchdog ends the process
+HANG_FACTOR = 3  #: an item that takes this many times its time limit counts as hanging: the watchdog ends the process
 
 
 class Worker(Protocol):
-    """Made once per process (loads its models), then given unit after unit.
+    """A worker is made once per process, loads its models, and then gets unit after unit.
 
-    Nothing heavy travels through Ray: units come in, counts go out, and what was made is committed by the worker.
+    Nothing heavy travels through Ray: units come in, counts go out, and the worker commits its results itself.
     """
 
     def run(self, unit: Any, stop: threading.Event) -> Tally:
-        """Work through a unit and commit it. When ``stop`` gets set: finish the item in hand, commit, return."""
+        """Work through a unit and commit it; when ``stop`` gets set, finish the item in hand, commit and return."""
         ...
 
 
 def one_thread_per_library() -> None:
-    """Give each numeric library one thread, as processes give the parallelism.
+    """Give each numeric library one thread, because the parallelism comes from processes.
 
-    It is said by environment, so that nothing is imported that no worker needs.
+    It sets environment variables, so that no library is imported that the worker does not need.
     """
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ[variable] = "1"

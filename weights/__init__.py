@@ -1,6 +1,5 @@
-"""Model weights: what exists, where they come from, their licence and hash (declared.py; a user's own: own.py), where
-they lie (registry.py), fetching them (download.py), and the small ones themselves (files/, listed in embedded.json,
-rebuilt by scripts/build_weights.py).
+"""This package knows every file of model weights: where it comes from, its licence and its hash; it runs no model.
 
-Nothing here runs a model.
+declared.py lists the files, own.py those of the user; registry.py finds them, download.py fetches them. Small weights
+lie in files/, are listed in embedded.json, and are rebuilt by scripts/build_weights.py.
 """

@@ -1,4 +1,4 @@
-"""What the registry knows before anybody adds to it: each weights file's name, source, licence and hash.
+"""This module declares the weights files that the registry knows: name, source, licence and hash of each.
 
 Files that this package contains are in ``embedded.json``, which scripts/build_weights.py writes; those that installed
 packages ship and those that are downloaded are below.
@@ -15,12 +15,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file that its publisher offers instead of single files. It is fetched, unpacked and removed again.
+    """A zip file that its publisher offers instead of single files is fetched, unpacked and then removed.
 
     Attributes:
-        file: its name while it is being fetched.
-        sha256: of the archive; its members have their own.
-        size_bytes: of the archive.
+        file: the archive's name while it is being fetched.
+        sha256: hash of the archive; its members have hashes of their own.
+        size_bytes: size of the archive.
         urls: official sources, tried in order.
     """
 
@@ -32,23 +32,23 @@ class Archive:
 
 @dataclass(frozen=True)
 class Weights:
-    """One weights file.
+    """Describes one weights file.
 
     Attributes:
-        name: what stages and the command line call it.
+        name: the name in stages and on the command line.
         file: file name, in whichever folder it lies.
-        sha256: of the file; the only thing that makes a copy trusted. Empty for a file that an installed package
-            ships: the package manager vouches for it, and the hash of what is there goes into the fingerprint.
-        size_bytes: of the file.
+        sha256: hash of the file; a copy with another hash is never used. Empty for a file that an installed package
+            ships: there the package manager checks it, and the hash of the installed file goes into the fingerprint.
+        size_bytes: size of the file.
         licence: SPDX id or a plain name.
-        purpose: what it is, for people.
-        profiles: which profiles use it.
+        purpose: one line for people that says what the file is.
+        profiles: the profiles that use it.
         package: import name and path inside it (``silero_vad/data/x.onnx``) if a dependency ships the file.
         urls: official sources, tried in order.
-        archive: what to fetch if the file is only offered inside an archive; its name there ends in ``/file``.
-        source: where an embedded file, or one of the user's own, was taken from.
+        archive: the archive to fetch, if the file is only offered inside one; its name there ends in ``/file``.
+        source: where an embedded file, or a file of the user's own, comes from.
         accept: licence that a person must accept by name before the file is downloaded (weights/licences.py).
-        own_folder: where the user's own file lies that replaces this one (weights/own.py).
+        own_folder: folder of the user's own file that replaces this one (weights/own.py).
     """
 
     name: str
@@ -67,7 +67,7 @@ class Weights:
 
     @property
     def kind(self) -> str:
-        """embedded | package | download | own."""
+        """Return where the file comes from: embedded, package, download or own."""
         if self.own_folder:
             return "own"
         if self.urls or self.archive:
@@ -143,8 +143,8 @@ DOWNLOADED = (
 )
 
 
-# Unless said otherwise, the hashes below are those that several unrelated public repositories pin for the same URL or
-# that Git LFS pointers state; none was invented, and a file that differs is refused.
+# Unless a comment says otherwise, several unrelated public repositories pin the hashes below for the same URL, or Git
+# LFS pointers state them. A file with another hash is refused.
 BUFFALO_L = Archive(
     file="buffalo_l.zip",
     sha256="80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f",
@@ -202,7 +202,7 @@ REFERENCE = (
     Weights(
         name="htdemucs",
         file="955717e8-8726e21a.th",
-        # demucs knows its first eight digits, by the file's name; the whole hash as unrelated repositories state it.
+        # The file's name, which demucs checks, has the first eight digits; unrelated repositories state the whole hash.
         sha256="8726e21a993978c7ba086d3872e7608d7d5bfca646ca4aca459ffda844faa8b4",
         size_bytes=84_141_911,
         licence="MIT",
@@ -250,7 +250,8 @@ REFERENCE = (
         name="syncnet_v2",
         file="syncnet_v2.model",
         # The page states no hash. Two unrelated public repositories pin this one, and the README of the PyPI package
-        # syncnet-python, which compared its copy with Oxford's, prints the same ends of it. The size fits 88 tensors.
+        # syncnet-python, which compared its copy with Oxford's, prints the same first and last digits. The size is
+        # right for 88 tensors.
         sha256="961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
         size_bytes=54_573_114,
         licence="CC-BY for research purposes, as stated by its page",
@@ -264,7 +265,7 @@ REFERENCE = (
 
 @cache
 def declared_weights() -> dict[str, Weights]:
-    """Every weights file that this package knows, by name."""
+    """Return every weights file that this package declares, by name."""
     return {w.name: w for w in (*_embedded(), *PACKAGED, *DOWNLOADED, *REFERENCE)}
 
 

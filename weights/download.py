@@ -1,7 +1,6 @@
-"""Fetches a weights file into the cache folder: resumed where it broke off (weights/transfer.py), and trusted
-only by its sha256.
+"""A download brings a weights file into the cache folder; it can be resumed, and is trusted only by its sha256.
 
-A file that is only offered inside a zip archive is taken out of it with all the others that the registry knows, each
+A file that is only offered inside a zip archive is unpacked together with all others that the registry knows, each
 checked by its own sha256; then the archive is removed.
 """
 
@@ -22,7 +21,7 @@ from weights.transfer import BLOCK_BYTES, Patience, Progress, Transfer, reason
 
 
 def pull(name: str, progress: Progress | None = None, patience: Patience | None = None) -> Path:
-    """The file's path; downloaded first unless a right copy is there already.
+    """Return the path of a weights file, and download the file first unless a right copy is installed already.
 
     Raises:
         UserError: unknown name, licence not accepted, no network, wrong bytes at every URL, no space, no permission.
@@ -38,7 +37,7 @@ def pull(name: str, progress: Progress | None = None, patience: Patience | None 
         target.parent.mkdir(parents=True, exist_ok=True)
         fetched = _whole(weights)
         with PartFile(target.with_name(fetched.file)) as part:
-            if (found := registry.find(name)) is not None:  # another process finished it while this one waited
+            if (found := registry.find(name)) is not None:  # another process downloaded it while this one waited
                 return found
             _check_space(target.parent, fetched, part)
             Transfer(fetched, part, progress or _silent, patience or Patience()).run()
@@ -50,7 +49,7 @@ def pull(name: str, progress: Progress | None = None, patience: Patience | None 
 
 
 def _whole(weights: Weights) -> Weights:
-    """What is fetched for ``weights``: the file, or the archive that holds it."""
+    """Return what to fetch for ``weights``: the file itself, or the archive that holds it."""
     if not weights.archive:
         return weights
     archive = weights.archive
@@ -65,7 +64,7 @@ def _whole(weights: Weights) -> Weights:
 
 
 def _unpack(weights: Weights, folder: Path) -> None:
-    """Every file of the registry that is in this archive, then the archive goes.
+    """Unpack every file of the registry that is in this archive, then remove the archive.
 
     Raises:
         UserError: a member is missing or not the right one.
@@ -103,7 +102,7 @@ def _unpack_member(archive: zipfile.ZipFile, member: Weights, folder: Path) -> N
 
 
 def _silent(done_bytes: int, total_bytes: int) -> None:
-    """No progress wanted."""
+    """Show no progress."""
 
 
 def _check_space(folder: Path, weights: Weights, part: PartFile) -> None:

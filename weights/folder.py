@@ -1,8 +1,8 @@
-"""A model that is a folder of files (a transformers checkpoint), and the hash that names it in fingerprints.
+"""Some models are a folder of files (a transformers checkpoint); this module hashes it for the fingerprint.
 
-Such models come as several files of gigabytes, so the hash is sparse, as for large sources: name, size and the first,
-middle and last mebibyte of every file. It tells models and revisions apart; it is no seal against a forger, which is
-why folders are read without running code from them: safetensors only, no pickles, no ``trust_remote_code``.
+The files take gigabytes, so the hash is sparse, as for large sources: it covers name, size and the first, middle and
+last mebibyte of every file. It tells models and revisions apart, but it does not reveal a forged file. Therefore code
+from a folder is never run: only safetensors are read, no pickles, and ``trust_remote_code`` is off.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from catalogs.errors import UserError
 
 BLOCK = 1 << 20
-READ = (".safetensors", ".json", ".jinja", ".txt", ".model")  #: what transformers reads of a checkpoint
+READ = (".safetensors", ".json", ".jinja", ".txt", ".model")  #: the files of a checkpoint that transformers reads
 
 
 def require_checkpoint(folder: str, what: str) -> Path:
-    """The folder, if a transformers checkpoint lies in it. Raises UserError that says what is missing."""
+    """Return the folder's path if it holds a transformers checkpoint; else raise UserError saying what is missing."""
     path = Path(folder).expanduser()
     if not (path / "config.json").is_file():
         raise UserError(f"{what}: {path} holds no config.json; expected a folder as `save_pretrained` writes it")
@@ -28,7 +28,10 @@ def require_checkpoint(folder: str, what: str) -> Path:
 
 
 def folder_sha256(folder: str) -> str:
-    """Sparse hash of the folder's files; "missing" without any. Remembered while sizes and times stay the same."""
+    """Return the sparse hash of the folder's files, or "missing" if there are none.
+
+    A hash is kept in memory as long as the sizes and times of the files stay the same.
+    """
     files = [file for file in sorted(Path(folder).expanduser().glob("*")) if file.suffix in READ and file.is_file()]
     if not files:
         return "missing"

@@ -1,7 +1,7 @@
-"""Licences that a person must accept by name before a file is downloaded, and the record that they did.
+"""Some licences must be accepted by name before a file is downloaded; this module records that a person did so.
 
-The record is ``accepted.json`` in the cache folder: licence name -> when. Only downloads ask: who puts a file into a
-folder by hand has met its licence there.
+The record is ``accepted.json`` in the cache folder: licence name -> time. Only downloads ask for it: whoever copies a
+file into a folder by hand has seen its licence where the file came from.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from weights.declared import Weights
 
 
 class Licensed(Protocol):
-    """Something that runs by packages and weights whose licences bind whoever runs it: a stage's backend.
+    """A stage's backend runs by packages and weights whose licences bind whoever runs it.
 
     Attributes:
         packages: import names.
@@ -37,17 +37,17 @@ class Licensed(Protocol):
     def optional_weights(self) -> Iterable[str]: ...
 
 
-#: Packages by import name whose licence asks for more than to be named.
+#: Packages by import name whose licence has conditions that a user must know of.
 PACKAGES = {"ultralytics": "AGPL-3.0"}
 
 
 def asked_for() -> list[str]:
-    """Every licence name that some download asks for."""
+    """List the licences that must be accepted for some download."""
     return sorted({weights.accept for weights in registry.all_weights().values() if weights.accept})
 
 
 def accept(licence: str) -> None:
-    """Record that this person accepts ``licence``. Raises UserError for a name that no download asks for."""
+    """Record that this person accepts ``licence``; raise UserError for a name that no download asks for."""
     if licence not in asked_for():
         names = ", ".join(asked_for()) or "none"
         raise UserError(f"no model asks for the licence {licence!r} to be accepted; these are asked for: {names}")
@@ -63,7 +63,7 @@ def accept(licence: str) -> None:
 
 
 def accepted() -> dict[str, str]:
-    """Licence name -> ISO time at which it was accepted."""
+    """Return the accepted licences: name -> ISO time of acceptance."""
     try:
         record = json.loads(_record_path().read_text("utf-8"))
     except FileNotFoundError:
@@ -78,7 +78,7 @@ def accepted() -> dict[str, str]:
 
 
 def require(weights: Weights) -> None:
-    """Raises UserError if ``weights`` asks for a licence that has not been accepted."""
+    """Raise UserError if ``weights`` asks for a licence that has not been accepted."""
     if weights.accept and weights.accept not in accepted():
         raise UserError(
             f"weights {weights.name} are under {weights.accept}, which you must accept first: "
@@ -87,7 +87,10 @@ def require(weights: Weights) -> None:
 
 
 def notices(users: Iterable[Licensed]) -> list[str]:
-    """Write one line for each licence that binds whoever runs ``users``: what is under it, of what is installed."""
+    """Write one line for each licence that binds whoever runs ``users``.
+
+    A line names the installed packages and weights that are under the licence.
+    """
     under: dict[str, list[str]] = {}
     for user in users:
         bound = [(PACKAGES[name], f"package {name}") for name in user.packages if name in PACKAGES]

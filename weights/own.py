@@ -1,13 +1,13 @@
-"""Weights of one's own, a fine-tuned checkpoint for instance, in the place of those that the registry declares.
+"""Users may put weights of their own, a fine-tuned checkpoint for instance, in the place of those in the registry.
 
 The files lie in the folder ``FUNNEL_WEIGHTS``, beside a file ``own_weights.json`` that declares them by registry name::
 
     {"syncnet_v2": {"file": "syncnet_finetuned.model", "sha256": "5f0c…", "licence": "proprietary",
                     "source": "our run of 12 May"}}
 
-``source`` may be left out. A declared file is trusted by the sha256 that is declared, like any other, and that hash
-goes into the fingerprint: its numbers lie beside those of the published file and are never mixed with them. It must be
-in the format of the file that it replaces.
+``source`` may be left out. Like any other file, a user's own is trusted by its declared sha256, and that hash goes into
+the fingerprint: its numbers lie beside those of the published file and are never mixed with them. The file must have
+the format of the one that it replaces.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ REQUIRED, OPTIONAL = ("file", "sha256", "licence"), ("source",)
 
 @dataclass(frozen=True)
 class OwnWeights:
-    """One entry of ``own_weights.json``.
+    """Holds one entry of ``own_weights.json``.
 
     Attributes:
-        file: bare file name in the folder.
-        sha256: of the file, 64 lower-case hex digits.
+        file: name of a file in the folder, without a path.
+        sha256: hash of the file, 64 lower-case hex digits.
         licence: SPDX id or a plain name.
         source: where it comes from, for people.
     """
@@ -47,16 +47,16 @@ class OwnWeights:
 
 
 def folder() -> Path | None:
-    """The folder that ``FUNNEL_WEIGHTS`` names, if it names one."""
+    """Return the folder that ``FUNNEL_WEIGHTS`` names; None if the variable is not set."""
     named = os.environ.get("FUNNEL_WEIGHTS")
     return Path(named).expanduser() if named else None
 
 
 def replaced(known: Mapping[str, Weights]) -> dict[str, Weights]:
-    """``known`` with the user's own weights in the place of those that they replace.
+    """Return ``known`` with the user's own weights in the place of those that they replace.
 
     Raises:
-        UserError: ``own_weights.json`` is no such declaration, or names weights that are not ``known``.
+        UserError: ``own_weights.json`` is malformed, or names weights that are not in ``known``.
     """
     place = folder()
     if place is None or not (listing := place / LISTING).is_file():
@@ -90,7 +90,7 @@ def _replacement(weights: Weights, entry: OwnWeights, place: Path) -> Weights:
 
 @cache
 def _read(listing: Path, size: int, mtime_ns: int) -> Mapping[str, OwnWeights]:
-    """The declarations, remembered per process while the file's size and time stay the same."""
+    """Read the declarations, and keep them in memory as long as the file's size and time stay the same."""
     try:
         given = json.loads(listing.read_text("utf-8"), object_pairs_hook=_without_doubles)
     except OSError as error:
@@ -123,10 +123,10 @@ def _entry(given: Any, where: str) -> OwnWeights:
     if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
         raise UserError(f"{where}: sha256 must be 64 hex digits, got {given['sha256']!r}; `sha256sum FILE` prints them")
     if not _is_bare_name(entry.file):
-        raise UserError(f"{where}: file must be the name of a file in this very folder, got {entry.file!r}")
+        raise UserError(f"{where}: file must be the name of a file in this folder, got {entry.file!r}")
     return entry
 
 
 def _is_bare_name(file: str) -> bool:
-    """Whether ``file`` stays inside its folder, however paths are written here or elsewhere."""
+    """Say whether ``file`` is a name without any path, by the rules of this system and of others."""
     return file not in (".", "..") and file == PurePosixPath(file).name == PureWindowsPath(file).name

@@ -1,7 +1,8 @@
-"""A file on its way: ``NAME.part`` beside its final place, written by one process at a time, kept for a later resume.
+"""A file that is being downloaded is ``NAME.part`` beside its final place; one process writes it, a later one may
+resume.
 
-The lock is on the part file itself. Who gets it after waiting looks whether the path still names the file it locked:
-it does not if the other process has finished (renamed it) or given up (removed it).
+The lock is on the part file itself. A process that gets the lock after waiting checks whether the path still leads to
+the file that it locked: it does not if the other process has finished (and renamed it) or given up (and removed it).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class PartFile:
-    """Use as a context manager; whatever was written stays for the next one unless committed or discarded.
+    """Opens, locks and writes one part file, as a context manager; what was written stays for a later resume.
 
     Args:
         target: where the finished file goes.
@@ -49,7 +50,7 @@ class PartFile:
 
     @property
     def sha256(self) -> str:
-        """Of everything written so far."""
+        """Return the hash of everything written so far."""
         return self._hash.hexdigest()
 
     def append(self, block: bytes) -> None:
@@ -58,7 +59,7 @@ class PartFile:
         self.size += len(block)
 
     def restart(self) -> None:
-        """Forget everything written so far."""
+        """Remove everything written so far."""
         self._file.seek(0)
         self._file.truncate()
         self._hash = hashlib.sha256()
@@ -66,14 +67,14 @@ class PartFile:
         self._note().unlink(missing_ok=True)
 
     def commit(self) -> None:
-        """Make it the finished file, replacing a wrong one that lies there, in one step."""
+        """Rename the part file to the finished file, in one step; a wrong file of that name is replaced."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self.path.replace(self._target)
         self._note().unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove the part file, if this still is the one at its path."""
+        """Remove the part file, if its path still leads to it."""
         if _is_at(self._file.fileno(), self.path):
             self.path.unlink()
             self._note().unlink(missing_ok=True)
@@ -83,7 +84,7 @@ class PartFile:
         self._note().write_text(json.dumps({"url": url, "validator": validator}), "utf-8")
 
     def validator(self, url: str) -> str | None:
-        """What :meth:`remember` noted for ``url``."""
+        """Return what :meth:`remember` noted for ``url``, or None."""
         try:
             note = json.loads(self._note().read_text("utf-8"))
             return note["validator"] if note["url"] == url else None
@@ -95,7 +96,10 @@ class PartFile:
 
 
 def _open_locked(target: Path) -> tuple[int, Path, bool]:
-    """``(descriptor, path, shared)``: the locked part file, or an unshared one where the storage has no locks."""
+    """Open and lock the part file; return ``(descriptor, path, shared)``.
+
+    Where the storage has no locks, the file has a name of its own and is not shared.
+    """
     path = target.with_name(target.name + ".part")
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

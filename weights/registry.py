@@ -1,11 +1,10 @@
-"""The one model registry: every weights file by name, found in a fixed order of places, trusted only by sha256.
+"""The registry finds every weights file by name, in a fixed order of places, and trusts a copy only by its sha256.
 
-What there is stands in weights/declared.py; a user's ``own_weights.json`` may put files of their own in the
-place of some of it (weights/own.py).
+weights/declared.py lists the files; a user's ``own_weights.json`` may replace some of them (weights/own.py).
 
-Places: embedded in this package; inside an installed package; the folder ``FUNNEL_WEIGHTS``; the cache folder
-(``FUNNEL_CACHE``, else ``~/.cache/portrait-funnel``), which ``funnel models pull`` fills (weights/download.py).
-Own weights lie in ``FUNNEL_WEIGHTS`` and nowhere else.
+The places are: embedded in this package; inside an installed package; the folder ``FUNNEL_WEIGHTS``; the cache folder
+(``FUNNEL_CACHE``, else ``~/.cache/portrait-funnel``), which ``funnel models pull`` fills (weights/download.py). Own
+weights lie in ``FUNNEL_WEIGHTS`` and nowhere else.
 """
 
 from __future__ import annotations
@@ -29,23 +28,23 @@ FILES = Path(__file__).parent / "files"
 
 @dataclass(frozen=True)
 class Copy:
-    """One file that lies where a weights file may lie, and whether it is the right one."""
+    """Holds the path of a file that lies where a weights file may lie, and says whether its content is right."""
 
     path: Path
     trusted: bool
 
 
 def all_weights() -> dict[str, Weights]:
-    """Every known weights file by name, own ones in the place of those that they replace.
+    """Return every known weights file by name, with the user's own in the place of those that they replace.
 
     Raises:
-        UserError: ``own_weights.json`` is not right.
+        UserError: ``own_weights.json`` is malformed.
     """
     return own.replaced(declared_weights())
 
 
 def get(name: str) -> Weights:
-    """Raises UserError for a name that the registry does not know."""
+    """Return the weights of that name; raise UserError for a name that the registry does not know."""
     known = all_weights()
     if name not in known:
         raise UserError(f"unknown model {name!r}; `funnel models list` shows the names")
@@ -53,12 +52,12 @@ def get(name: str) -> Weights:
 
 
 def cache_folder() -> Path:
-    """Where downloads go."""
+    """Return the folder for downloaded weights."""
     return Path(os.environ.get("FUNNEL_CACHE") or platformdirs.user_cache_dir("portrait-funnel")).expanduser()
 
 
 def places(weights: Weights) -> Iterator[Path]:
-    """Where the file may lie, best first."""
+    """Yield the paths where the file may lie, best first."""
     if weights.own_folder:
         yield weights.own_folder / weights.file
         return
@@ -77,13 +76,13 @@ def places(weights: Weights) -> Iterator[Path]:
 
 
 def find(name: str) -> Path | None:
-    """The file's path if a copy with the right hash is there, else None. A wrong copy is no copy."""
+    """Return the path of a copy with the right hash; None if there is none."""
     weights = get(name)
     return next((path for path in places(weights) if path.is_file() and _trusted(path, weights)), None)
 
 
 def copies(name: str) -> list[Copy]:
-    """Every file that lies in one of the places, right or wrong, best place first."""
+    """List every file that lies in one of the places, right or wrong, best place first."""
     weights = get(name)
     return [Copy(path, _trusted(path, weights)) for path in places(weights) if path.is_file()]
 
@@ -93,7 +92,11 @@ def _trusted(path: Path, weights: Weights) -> bool:
 
 
 def require(name: str) -> Path:
-    """Like :func:`find`, but a missing file is the caller's mistake, with the way out in the message."""
+    """Return the path of a copy with the right hash.
+
+    Raises:
+        UserError: there is none; the message says how to get the file.
+    """
     path = find(name)
     if path is None:
         if wrong := copies(name):
@@ -104,7 +107,7 @@ def require(name: str) -> Path:
 
 
 def way_to_get(name: str) -> str:
-    """What a person does to have the file, for messages."""
+    """Say, for messages, what a person can do to get the file."""
     weights = get(name)
     if weights.own_folder:
         return f"put {weights.file} with the sha256 that {own.LISTING} declares into {weights.own_folder}"
@@ -117,13 +120,13 @@ def way_to_get(name: str) -> str:
 
 
 def sha256(name: str) -> str | None:
-    """The hash of the copy in use, None if there is none."""
+    """Return the hash of the copy in use; None if there is none."""
     path = find(name)
     return file_sha256(path) if path else None
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file, remembered per process while its size and time stay the same."""
+    """Return the sha256 of a file; it is kept in memory as long as the file's size and time stay the same."""
     stat = path.stat()
     return _hash(str(path), stat.st_size, stat.st_mtime_ns)
 

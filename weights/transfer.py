@@ -1,9 +1,8 @@
-"""One file from the web into a part file: resumed where it broke off, read through broken connections, checked by size
-and sha256.
+"""A transfer brings one file from the web into a part file, survives broken connections, and checks size and sha256.
 
-Ranges as in RFC 9110 section 14: a resume sends ``Range`` and, when the part is from the same URL, ``If-Range`` with
-its ETag, so that a file that changed in between is sent whole. A server that ignores ``Range`` answers 200 and is read
-from the start.
+Ranges are those of RFC 9110 section 14: a resume sends ``Range`` and, when the part is from the same URL, ``If-Range``
+with its ETag, so that a file that changed meanwhile is sent whole. A server that ignores ``Range`` answers 200; its
+file is read from the start.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from weights.part import PartFile
 
 log = logging.getLogger(__name__)
 
-#: Called with (bytes that are there, bytes in all) whenever there are more.
+#: Called with (bytes received, bytes in all) after each block.
 Progress = Callable[[int, int], None]
 
 BLOCK_BYTES = 1 << 18
@@ -36,12 +35,12 @@ WORTH_ANOTHER_TRY = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server.
+    """Says how long to wait for a server, and how often to try again.
 
     Attributes:
-        timeout_s: for a connection, and for the next bytes of one.
-        waits_s: before each further try at the same URL; a try that brought new bytes starts the count again.
-        longest_wait_s: limit on what a server may ask for with Retry-After.
+        timeout_s: longest wait for a connection, and for the next bytes of one.
+        waits_s: seconds before each further try at the same URL; after a try that brought new bytes they start again.
+        longest_wait_s: longest wait that a server may ask for with Retry-After.
     """
 
     timeout_s: float = 30.0
@@ -50,7 +49,7 @@ class Patience:
 
 
 class _TryAgain(Exception):
-    """A passing trouble; ``wait_s`` is how long the server asks to be left alone."""
+    """The request failed for a reason that may pass; the server asks for a pause of ``wait_s`` seconds."""
 
     def __init__(self, reason: str, wait_s: float = 0.0) -> None:
         super().__init__(reason)
@@ -58,18 +57,18 @@ class _TryAgain(Exception):
 
 
 class _Refused(Exception):
-    """This URL will not give the file."""
+    """The URL does not give the file."""
 
 
 @dataclass
 class Transfer:
-    """One file from the first of its URLs that gives it.
+    """Fetches one file from the first of its URLs that gives it.
 
     Attributes:
-        weights: what is fetched; its size and sha256 decide whether it is the right one.
-        part: where it goes; what is there already is built upon.
-        progress: told of every block.
-        patience: with the servers.
+        weights: the file to fetch; its size and sha256 decide whether the right one came.
+        part: the part file to write; the bytes that it has already are not fetched again.
+        progress: called after every block.
+        patience: how long to wait for the servers.
     """
 
     weights: Weights
@@ -78,10 +77,10 @@ class Transfer:
     patience: Patience
 
     def run(self) -> None:
-        """Commits the part file.
+        """Fetch the file and commit the part file.
 
         Raises:
-            UserError: no URL gave the right file; with what each answered.
+            UserError: no URL gave the right file; the message has the answer of each.
             OSError: the disk refused.
         """
         reasons = []
@@ -105,11 +104,11 @@ class Transfer:
             self.part.restart()
             if not inherited:
                 raise _Refused(f"wrong file, removed: sha256 {got[:12]}…, expected {self.weights.sha256[:12]}…")
-            log.warning("%s: what was there before does not fit; starting over", self.weights.name)
+            log.warning("%s: the bytes of an earlier download are wrong; starting again", self.weights.name)
             inherited = False
 
     def _complete(self, url: str) -> None:
-        """Reads until the part has its full size, through broken connections."""
+        """Read until the part has its full size; broken connections are resumed."""
         best, failures = self.part.size, 0
         while self.part.size != self.weights.size_bytes:
             try:
@@ -125,7 +124,7 @@ class Transfer:
                 time.sleep(wait_s)
 
     def _read(self, url: str) -> None:
-        """One request: appends what it brings."""
+        """Send one request and append the bytes that it brings."""
         if self.part.size > self.weights.size_bytes:
             self.part.restart()
         with self._open(url) as response:
@@ -142,7 +141,7 @@ class Transfer:
 
     def _open(self, url: str) -> http.client.HTTPResponse:
         headers = {"User-Agent": "portrait-funnel", "Accept-Encoding": "identity"}
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310  (the opener knows no file: and no ftp:)
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310  (the opener opens neither file: nor ftp:)
         if self.part.size:
             request.add_header("Range", f"bytes={self.part.size}-")
             if validator := self.part.validator(url):
@@ -159,7 +158,7 @@ class Transfer:
             raise _network_trouble(error, self.patience) from error
 
     def _place(self, url: str, response: http.client.HTTPResponse) -> None:
-        """Makes the part end where the response begins, and refuses one of the wrong total size."""
+        """Make the part end where the response begins; refuse a response with the wrong total size."""
         begin, total = _span(response)
         if total is not None and total != self.weights.size_bytes:
             kind = response.headers.get_content_type()
@@ -175,7 +174,9 @@ class Transfer:
 
 
 def _web() -> urllib.request.OpenerDirector:
-    """HTTP and HTTPS through the environment's proxies, and nothing else (no ``file:``, no ``ftp:``)."""
+    """Make an opener for HTTP and HTTPS through the environment's proxies, and for nothing else (no ``file:``, no
+    ``ftp:``).
+    """
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -193,14 +194,14 @@ def _web() -> urllib.request.OpenerDirector:
 def _read_block(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(BLOCK_BYTES)
-    except http.client.IncompleteRead as short:  # newer Pythons say so; older ones return b""
+    except http.client.IncompleteRead as short:  # newer Pythons raise this; older ones return b""
         return short.partial
     except (OSError, http.client.HTTPException) as error:
         raise _TryAgain(f"connection lost ({reason(error)})") from error
 
 
 def _span(response: http.client.HTTPResponse) -> tuple[int, int | None]:
-    """``(first byte, size of the whole file if told)``; first byte -1 for a range that is not described."""
+    """Return ``(first byte, size of the whole file if stated)``; the first byte is -1 if the range is not described."""
     if response.status == 206:
         described = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if not described:
@@ -227,11 +228,11 @@ def _network_trouble(error: Exception, patience: Patience) -> _TryAgain | _Refus
         return _TryAgain("host not found; is there a network?")
     if isinstance(cause, TimeoutError):
         return _TryAgain(f"no answer within {patience.timeout_s:g} s")
-    if isinstance(cause, str):  # UnknownHandler's and the proxy's complaints
+    if isinstance(cause, str):  # errors of UnknownHandler and of a proxy
         return _Refused(cause)
     return _TryAgain(reason(cause))
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in a few words."""
+    """Say what went wrong in a few words."""
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

@@ -1,4 +1,4 @@
-"""How many workers nodes hold, what is reserved for one, and what a cluster's workers are told."""
+"""Nodes hold as many workers as fit, a worker reserves what it needs, and a cluster's workers get the settings."""
 
 import socket
 from typing import Any
@@ -18,7 +18,7 @@ JOINED = RunnerOptions(ray_address="auto")
 
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
-    """The cluster's nodes; a test may change the list."""
+    """Return the cluster's nodes; a test may change the list."""
     alive: list[dict[str, float]] = []
     monkeypatch.setattr(cluster, "alive_nodes", lambda: alive)
     return alive
@@ -73,7 +73,7 @@ def test_the_target_follows_the_cluster_unless_a_number_was_asked_for(nodes: lis
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What ray.init is called with."""
+    """Return what ray.init is called with."""
     given: dict[str, Any] = {}
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(cluster.ray, "init", lambda **words: given.update(words))
@@ -123,7 +123,7 @@ def test_auto_means_what_the_environment_names(asked: dict[str, Any], monkeypatc
     ("error", "said"),
     [
         (ConnectionError("Could not find any running Ray instance. …"), "no Ray cluster runs on this machine"),
-        (ConnectionError("Failed to connect\nto Ray cluster."), "Failed to connect to Ray cluster.; is the token"),
+        (ConnectionError("Failed to connect\nto Ray cluster."), "Failed to connect to Ray cluster.; are the token"),
         (RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.9"), "Version mismatch"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The host's own clock and counts, in this process."""
+"""The host keeps its own clock and counts; it runs in this process."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from runner.tally import Tally
 
 
 class Clock:
-    """Time passes only where a test says so."""
+    """Stands for a clock whose time passes only where a test says so."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -23,7 +23,7 @@ class Clock:
 
 
 class Scripted:
-    """A worker whose units are what it is to do."""
+    """A scripted worker gets units that say what it is to do."""
 
     def run(self, unit: Callable[[], None], stop: threading.Event) -> Tally:
         unit()

@@ -1,4 +1,4 @@
-"""Log lines: what they carry, and that a reader of JSON lines meets nothing else."""
+"""Log lines carry what they are about, and a reader of JSON lines meets nothing else."""
 
 import json
 import logging

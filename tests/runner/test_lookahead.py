@@ -41,18 +41,18 @@ def test_an_endless_source_is_drawn_only_a_few_ahead() -> None:
 def test_an_error_comes_after_the_items_before_it() -> None:
     def broken() -> Iterator[str]:
         yield "first"
-        raise RuntimeError("plan broke")
+        raise RuntimeError("listing broke")
 
     with Lookahead(broken(), most=2) as ahead:
         assert ahead.take(PATIENT_S) == "first"
-        with pytest.raises(RuntimeError, match="plan broke"):
+        with pytest.raises(RuntimeError, match="listing broke"):
             ahead.take(PATIENT_S)
 
 
 def test_log_lines_of_the_thread_are_about_what_the_caller_works_on() -> None:
-    def planning() -> Iterator[str]:
-        yield JsonLines().format(logging.makeLogRecord({"msg": "planned"}))
+    def listing() -> Iterator[str]:
+        yield JsonLines().format(logging.makeLogRecord({"msg": "listed"}))
 
-    with about(run_id="r1"), Lookahead(planning(), most=1) as ahead:
+    with about(run_id="r1"), Lookahead(listing(), most=1) as ahead:
         written = ahead.take(PATIENT_S)
     assert json.loads(written or "{}")["run_id"] == "r1"

@@ -1,4 +1,4 @@
-"""What a process holds, and the most it held."""
+"""A process can tell how much memory it holds, and the most it held."""
 
 from runner.memory import forget_peak, peak_mb, resident_mb
 

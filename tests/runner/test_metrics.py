@@ -1,4 +1,4 @@
-"""What Prometheus would scrape from a node on which workers count their units."""
+"""Prometheus can scrape a node on which workers count their units."""
 
 import re
 import socket
@@ -28,7 +28,7 @@ TALLY = Tally(
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    """A local Ray that exports its metrics four times a second; the address that Prometheus would be given."""
+    """Start a local Ray that exports metrics four times a second; return the address for Prometheus."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     ray.shutdown()  # whoever ran before in this process
@@ -54,7 +54,7 @@ class Counting:
 
 
 def scraped(endpoint: str, wanted: int) -> dict[str, float]:
-    """The funnel's series with their tags, once there are ``wanted`` of them; what there is after a minute."""
+    """Read the funnel's series with their tags, once there are ``wanted`` of them, or after a minute."""
     series: dict[str, float] = {}
     deadline = time.monotonic() + 60
     while len(series) < wanted and time.monotonic() < deadline:

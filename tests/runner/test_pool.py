@@ -113,7 +113,7 @@ def work(
     beat: Callable[[], None] = lambda: None,
     memory_gb: float = 1.0,
 ) -> list[tuple[tuple[str, ...], bool]]:
-    """Units as they finished, and whether they were worked on (or given up)."""
+    """Return the units as they finished, and whether they were worked on (or given up)."""
     batches = [Batch(tuple(words[i : i + size])) for i in range(0, len(words), size)]
     job, slots = Job("test", Worker, (folder,), memory_gb=memory_gb), Slots.of(Resources(), options)
     with closing(ActorPool[Batch](job, slots, options, drain or Drain(), beat).map(batches)) as finished:
@@ -216,7 +216,7 @@ def test_a_cluster_that_never_holds_a_worker_is_said(tmp_path: Path, monkeypatch
     monkeypatch.setattr("runner.crew._LOOK_EVERY_S", 0.5)
     options = replace(OPTIONS, node_wait_s=1.0)
     job, slots = Job("measure", Worker, (tmp_path,)), Slots(Resources(cpus=64), 0, 1.0, reserves_memory=False)
-    with pytest.raises(UserError, match="no node of the cluster holds a worker of measure: 64 CPU"):
+    with pytest.raises(UserError, match="no node of the cluster has room for a worker of measure: 64 CPU"):
         next(ActorPool[Batch](job, slots, options, Drain()).map([Batch(("a",))]))
 
 

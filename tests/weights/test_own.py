@@ -146,7 +146,7 @@ def test_a_listing_that_cannot_be_read_is_one_line(own: Path, text: str, told: s
         ({"source": 7}, r"dwpose: source must be a text that is not empty, got 7"),
         ({"url": "https://example.org"}, r"dwpose: unknown key 'url'; known: file, sha256, licence, source"),
         *(
-            ({"file": file}, r"dwpose: file must be the name of a file in this very folder")
+            ({"file": file}, r"dwpose: file must be the name of a file in this folder")
             for file in ("../w.onnx", "/etc/passwd", "sub/w.onnx", "..", ".", "..\\w.onnx", "C:w.onnx", "w.onnx/")
         ),
     ],

@@ -1,8 +1,8 @@
-"""Folders as transformers' ``save_pretrained`` writes them: image-and-text models in safetensors.
+"""This module inspects and loads folders that transformers' ``save_pretrained`` wrote: image-and-text models.
 
-No code is run from a folder, no pickle is read, nothing is downloaded. transformers gives a tensor that a checkpoint
-lacks random numbers and a warning; here that is an error, on loading by name. On inspection, which reads the headers
-of the files only, it is an error by count: names have changed between versions of transformers, which knows how.
+No code is run from a folder, no pickle is read, nothing is downloaded. When a checkpoint lacks a tensor, transformers
+fills it with random numbers and warns; here that is an error. Loading finds it by name. Inspection, which reads only
+the headers of the files, finds it by the number of parameters, because names differ between versions of transformers.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def inspect(folder: Path, what: str, model_type: str = "") -> None:
-    """Compares the configuration with the files' headers, without reading the weights.
+    """Compare the configuration with the files' headers, without reading the weights.
 
     Args:
         folder: a checkpoint.
-        what: what it should hold, for messages.
-        model_type: the one family that will do, as ``config.json`` names it; "" for every image-and-text model.
+        what: the model that it should hold, for messages.
+        model_type: the only family that is right, as ``config.json`` names it; "" for every image-and-text model.
 
     Raises:
-        UserError: another family's, one that transformers does not have, a file missing, damaged or of other sizes.
+        UserError: the model is of another family or unknown to transformers; a file is missing, damaged or too small.
     """
     network = _network(folder, what, model_type)
     shapes = [shape for path in _files(folder, what) for shape in _shapes(path, what)]
@@ -38,27 +38,27 @@ def inspect(folder: Path, what: str, model_type: str = "") -> None:
     if words not in shapes:
         raise wrong_content(folder, what, f"no tensor has the shape {list(words)} of config.json's vocabulary")
     if getattr(network.config, "quantization_config", None) is not None:
-        return  # packed: its tensors hold fewer numbers than the network
+        return  # packed weights have fewer numbers than the network
     expected, held = sum(parameter.numel() for parameter in network.parameters()), sum(map(prod, shapes))
     if held < expected:
         raise wrong_content(folder, what, f"config.json describes {expected:,} parameters, the files hold {held:,}")
 
 
 def load_processor(folder: Path, what: str) -> Any:
-    """What turns pictures and text into the network's inputs. Raises UserError if the folder has none."""
+    """Load what turns pictures and text into the network's inputs; raise UserError if the folder has none."""
     from transformers import AutoProcessor
 
     try:
         return AutoProcessor.from_pretrained(str(folder), **_LOCAL)
-    except Exception as error:  # transformers raises whatever the files lead it to
+    except Exception as error:  # wrong files make transformers raise errors of any kind
         raise wrong_content(folder, what, error) from error
 
 
 def load_model(folder: Path, dtype: torch.dtype, what: str) -> Any:
-    """The network on the CPU, with every parameter from the folder.
+    """Load the network onto the CPU, with every parameter from the folder.
 
     Raises:
-        UserError: tensors are missing, or of other shapes.
+        UserError: tensors are missing, or have other shapes.
     """
     from transformers import AutoModelForImageTextToText
 
@@ -75,7 +75,7 @@ def load_model(folder: Path, dtype: torch.dtype, what: str) -> Any:
 
 
 def _network(folder: Path, what: str, model_type: str) -> Any:
-    """The network that config.json describes, on the meta device: names and shapes without memory."""
+    """Make the network that config.json describes on the meta device, which has names and shapes but no memory."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
@@ -85,12 +85,12 @@ def _network(folder: Path, what: str, model_type: str) -> Any:
             raise ValueError(f"config.json says {config.model_type}, expected {model_type}")
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(config)
-    except Exception as error:  # transformers raises whatever the settings lead it to
+    except Exception as error:  # wrong settings make transformers raise errors of any kind
         raise wrong_content(folder, what, error) from error
 
 
 def _files(folder: Path, what: str) -> list[Path]:
-    """The safetensors files that transformers would read."""
+    """List the safetensors files that transformers would read."""
     if (folder / WHOLE).is_file():
         return [folder / WHOLE]
     try:
@@ -105,7 +105,7 @@ def _files(folder: Path, what: str) -> list[Path]:
 
 
 def _shapes(path: Path, what: str) -> list[tuple[int, ...]]:
-    """Of all tensors, from the header, which must fit the file's size."""
+    """Read the shapes of all tensors from the header, which must agree with the file's size."""
     from safetensors import SafetensorError, safe_open
 
     try:

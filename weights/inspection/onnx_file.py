@@ -1,4 +1,4 @@
-"""ONNX files: the shapes of what goes in and comes out, as the file declares them."""
+"""An ONNX file is recognised by the shapes of its inputs and outputs, as the file declares them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 from catalogs.errors import UserError
 
-#: Sizes by dimension; None: any size. ``...`` at the beginning: any number of dimensions.
+#: The size of each dimension; None allows any size, ``...`` at the beginning any number of dimensions.
 Shape = tuple[int | EllipsisType | None, ...]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a network is known by.
+    """Describes a network by the shapes of its input and outputs.
 
     Attributes:
-        what: its name, for messages.
+        what: the network's name, for messages.
         input: the shape of its one input.
         outputs: the shapes of its outputs, in order.
     """
@@ -30,10 +30,10 @@ class Signature:
 
 
 def inspect(path: Path, expected: Signature) -> None:
-    """Reads the graph and compares; a size or rank that the file leaves open agrees with everything.
+    """Read the graph and compare its shapes; a size or rank that the file leaves open agrees with everything.
 
     Raises:
-        UserError: no ONNX file, a damaged one, or another network's.
+        UserError: the file is no ONNX file, is damaged, or holds another network.
     """
     inputs, outputs = _declared(path, expected.what)
     if not _agree(inputs, (expected.input,)) or not _agree(outputs, expected.outputs):
@@ -44,12 +44,12 @@ def inspect(path: Path, expected: Signature) -> None:
 
 
 def _declared(path: Path, what: str) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
-    """Shapes of inputs and outputs; a size that is left open is a name or None."""
+    """Read the shapes of inputs and outputs; a size that is left open is a name or None."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # nothing will be run
-    options.log_severity_level = 4  # what is wrong is said below
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # the network is not run
+    options.log_severity_level = 4  # the error below says what is wrong
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no base of their own
@@ -75,7 +75,7 @@ def _fits(declared: Sequence[Any], expected: Shape) -> bool:
 
 
 def _text(shapes: Sequence[Sequence[Any]]) -> str:
-    """``[?, 3, 112, 112]``, the first nine of many."""
+    """Write shapes as ``[?, 3, 112, 112]``, at most nine of them."""
     return " ".join(f"[{', '.join(map(_size, shape))}]" for shape in shapes[:9])
 
 

@@ -1,4 +1,4 @@
-"""PyTorch files, which are pickles: read as tensors and plain values only, compared with the network by its own names.
+"""PyTorch files, which are pickles, are read as tensors and plain values only, and compared with the network by names.
 
 A network on the meta device has names and shapes but no memory, so comparing costs no more than opening the file.
 """
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def read(path: Path, what: str, classes: Sequence[type] = ()) -> Any:
-    """What was saved into ``path``, on the CPU; code in the file is not run.
+    """Read what was saved into ``path`` to the CPU, without running code in the file.
 
-    Tensors are mapped into memory, not read, where the file is of a kind that allows it (PyTorch 1.6 and later).
+    Tensors are mapped into memory, not read, where the file's format allows it (PyTorch 1.6 and later).
 
     Args:
         path: the file.
@@ -28,7 +28,7 @@ def read(path: Path, what: str, classes: Sequence[type] = ()) -> Any:
         classes: what may be constructed besides tensors and plain values.
 
     Raises:
-        UserError: a damaged file, one of another kind, or one that names anything but ``classes``.
+        UserError: the file is damaged, of another kind, or names anything but ``classes``.
     """
     import torch
 
@@ -41,7 +41,7 @@ def read(path: Path, what: str, classes: Sequence[type] = ()) -> Any:
         raise UserError(
             f"{path} is damaged, or holds Python code, which is not run; expected the weights of {what}"
         ) from error
-    except Exception as error:  # torch's readers raise whatever the bytes lead them to
+    except Exception as error:  # wrong bytes make torch raise errors of any kind
         detail = type(error).__name__
         raise UserError(
             f"{path} is no PyTorch file or a damaged one ({detail}); expected the weights of {what}"
@@ -49,22 +49,22 @@ def read(path: Path, what: str, classes: Sequence[type] = ()) -> Any:
 
 
 def fill(network: nn.Module, state: Any, path: Path, what: str) -> None:
-    """Every parameter of ``network`` from ``state``, none missing and none left over.
+    """Set every parameter of ``network`` from ``state``, none missing and none left over.
 
-    A network on the meta device is given the file's tensors as they are: nothing is copied.
+    A network on the meta device gets the file's tensors themselves: nothing is copied.
 
     Raises:
-        UserError: they are another network's.
+        UserError: the tensors are another network's.
     """
     on_meta = any(parameter.is_meta for parameter in network.parameters())
     try:
-        # Files from before PyTorch 0.4.1 have no num_batches_tracked; load_state_dict knows and lets them be.
+        # Files from before PyTorch 0.4.1 have no num_batches_tracked; load_state_dict accepts that.
         network.load_state_dict(state, assign=on_meta)
     except (RuntimeError, AttributeError, TypeError) as error:
         raise wrong_content(path, what, error) from error
 
 
 def wrong_content(path: Path, what: str, reason: object) -> UserError:
-    """The error for a readable file that holds something else; ``reason`` is shortened to one line."""
+    """Make the error for a readable file that holds something else; ``reason`` is shortened to one line."""
     detail = " ".join(str(reason).split())[:200]
     return UserError(f"{path} does not hold the weights of {what} ({detail})")

@@ -1,4 +1,4 @@
-"""Writes docs/stages.md from what the stages declare, so that it cannot drift: run it after changing a stage.
+"""This script writes docs/stages.md from what the stages declare: run it after changing a stage.
 
 python scripts/stage_docs.py            # writes; `--check` only compares (a test does)
 """
@@ -32,20 +32,22 @@ def main() -> int:
     if "--check" in sys.argv:
         return 0 if TARGET.read_text("utf-8") == text else 1
     TARGET.write_text(text, "utf-8")
+    print(f"wrote {TARGET}: {len(STAGES.shipped)} stages")
     return 0
 
 
 def render() -> str:
-    """The whole page."""
+    """Return the whole page."""
     policies = [load_policy(name) for name in ("lite", "reference")]
     parts = [INTRO, _overview()]
-    parts += ["\n".join(_section(stage, policies)) for stage in STAGES.values()]
+    parts += ["\n".join(_section(STAGES[name], policies)) for name in STAGES.shipped]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def _overview() -> str:
     lines = ["| stage | measures | lite | reference |", "|---|---|---|---|"]
-    for name, stage in STAGES.items():
+    for name in STAGES.shipped:
+        stage = STAGES[name]
         backends = [stage.backends[p].name if p in stage.backends else "-" for p in ("lite", "reference")]
         lines.append(f"| [{name}](#{name}) | {stage.summary} | {backends[0]} | {backends[1]} |")
     return "\n".join(lines) + "\n"
@@ -53,7 +55,7 @@ def _overview() -> str:
 
 def _section(stage: Stage, policies: list[Policy]) -> Iterator[str]:
     yield f"## {stage.name}\n"
-    yield inspect.cleandoc(import_module(f"stages.{stage.name}").__doc__ or "") + "\n"
+    yield inspect.cleandoc(import_module(STAGES.module(stage.name)).__doc__ or "") + "\n"
     yield "| column | unit | meaning |\n|---|---|---|"
     for field in stage.columns:
         meaning, unit = meaning_of(field)

@@ -1,11 +1,11 @@
-"""How good a clip's sound is: DNSMOS opinion scores, loudness, clipping, silence, bandwidth.
+"""This stage measures how good a clip's sound is: DNSMOS opinion scores, loudness, clipping, silence, bandwidth.
 
 * DNSMOS P.835 (stages/speech/dnsmos.py) on the 16 kHz mono mix.
-* Loudness: integrated, gated, ITU-R BS.1770-4 (pyloudnorm). What lies below its absolute gate reads -70 LUFS.
-* Clipping: samples at full scale in runs of three or more; a lone peak at full scale is only well normalised.
-* Bandwidth: the highest frequency that comes within 70 dB of the loudest one. Each frequency is taken at its 95th
-  percentile over time: speech reaches its highest frequencies in a few fricatives only. Telephone sound (below
-  4 kHz) and MP3 (cut at 16 kHz) show whatever the file's sample rate says.
+* Loudness: integrated, gated, ITU-R BS.1770-4 (pyloudnorm). Sound below its absolute gate gets -70 LUFS.
+* Clipping: samples at full scale in runs of three or more; a single peak at full scale only shows normalised sound.
+* Bandwidth: the highest frequency whose level is within 70 dB of the loudest one's. The level of a frequency is its
+  95th percentile over time, because speech reaches its highest frequencies only in a few fricatives. Telephone sound
+  (below 4 kHz) and MP3 (cut at 16 kHz) are recognised, whatever sample rate the file has.
 
 A clip without a sound track is ``not_applicable``. Digital silence has loudness -70, silence 1, and no opinion,
 bandwidth or stereo image (null).
@@ -22,6 +22,7 @@ import scipy
 from catalogs.media import ClipMedia, Sound
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.declared import Question
 from stages.speech.dnsmos import Dnsmos
 from weights import registry
 
@@ -36,12 +37,12 @@ SAME_CHANNELS_DB = -50.0  #: energy of the difference against the channels' own
 
 @dataclass(frozen=True)
 class AudioQualityConfig(StageConfig):
-    """Bounds and levels.
+    """Sets bounds and levels.
 
     Attributes:
         dnsmos_windows: at most this many DNSMOS windows per clip, spread evenly (0.4 core-seconds each).
         silence_dbfs: a block of 20 ms with less power than this is silent.
-        bandwidth_range_db: how far below the loudest frequency the edge of the band is looked for.
+        bandwidth_range_db: the band ends where levels are this far below the loudest frequency's.
     """
 
     dnsmos_windows: int = 3
@@ -65,7 +66,7 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class AudioQualityMeasurement(Measurement):
-    """One row; see COLUMNS."""
+    """Holds one row; see COLUMNS."""
 
     dnsmos_ovrl: float | None = None
     dnsmos_sig: float | None = None
@@ -78,7 +79,7 @@ class AudioQualityMeasurement(Measurement):
 
 
 class AudioQualityScorer:
-    """DNSMOS and signal measures."""
+    """Computes DNSMOS and signal measures."""
 
     def __init__(self, config: AudioQualityConfig) -> None:
         import pyloudnorm
@@ -88,7 +89,7 @@ class AudioQualityScorer:
         self._meter = pyloudnorm.Meter
 
     def score(self, clip: ClipMedia) -> AudioQualityMeasurement:
-        """Raises ClipError if the sound track does not decode."""
+        """Measure a clip; raise ClipError if the sound track does not decode."""
         sound, speech = clip.sound, clip.speech
         if sound is None or speech is None:
             return AudioQualityMeasurement(status="not_applicable", status_detail="no sound track")
@@ -117,7 +118,7 @@ class AudioQualityScorer:
 
 
 def clipping_ratio(samples: np.ndarray) -> float:
-    """Share of samples (float32 [channels, N]) in runs at full scale, of the channel where it is largest."""
+    """Return the share of samples (float32 [channels, N]) in runs at full scale, of the channel where it is largest."""
     return max(_share_in_runs(np.abs(channel) >= CLIP_LEVEL) for channel in samples)
 
 
@@ -128,7 +129,7 @@ def _share_in_runs(full: np.ndarray) -> float:
 
 
 def silence_ratio(sound: Sound, silence_dbfs: float) -> float:
-    """Share of blocks of 20 ms whose loudest channel stays below ``silence_dbfs``."""
+    """Return the share of blocks of 20 ms whose loudest channel stays below ``silence_dbfs``."""
     block = max(1, round(SILENCE_BLOCK_S * sound.rate))
     n = max(1, sound.samples.shape[1] // block)
     blocks = np.stack([np.resize(channel, n * block).reshape(n, block) for channel in sound.samples])
@@ -137,7 +138,7 @@ def silence_ratio(sound: Sound, silence_dbfs: float) -> float:
 
 
 def bandwidth_hz(sound: Sound, range_db: float) -> float:
-    """Highest frequency whose level is within ``range_db`` of the loudest one."""
+    """Return the highest frequency whose level is within ``range_db`` of the loudest one."""
     mono = max(sound.samples, key=lambda channel: float(np.square(channel).sum()))
     window = min(len(mono), round(SPECTRUM_WINDOW_S * sound.rate))
     # Blackman-Harris: side lobes at -92 dB, so that a loud low note does not leak into the empty band.
@@ -147,7 +148,7 @@ def bandwidth_hz(sound: Sound, range_db: float) -> float:
 
 
 def is_mono_duplicate(samples: np.ndarray) -> bool:
-    """Several channels (float32 [channels, N]) that differ by less than SAME_CHANNELS_DB."""
+    """Say whether there are several channels (float32 [channels, N]) that differ by less than SAME_CHANNELS_DB."""
     if len(samples) == 1:
         return False
     difference = np.square(samples - samples[:1], dtype=np.float64).sum(axis=1).max()
@@ -172,6 +173,21 @@ STAGE: Stage = Stage(
     },
     views=frozenset({"sound"}),
     resources=Resources(memory_gb=0.8),
+    question=Question(
+        text="Is the voice clean enough to train on?",
+        bad={
+            "noise": "noise or hum",
+            "echo": "echo or a far microphone",
+            "distorted": "clipped or distorted",
+            "muffled": "muffled: telephone or heavy compression",
+            "music": "music under the voice",
+            "drop_outs": "gaps or clicks",
+        },
+        misled={
+            "quiet_voice": "a quiet but clean voice",
+            "pauses": "pauses taken for damage",
+        },
+    ),
 )
 
 

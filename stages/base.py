@@ -1,11 +1,13 @@
-"""What a stage is: columns, config, backends per profile, resources, and the fingerprint that names its numbers."""
+"""This module says what a stage is: columns, config, backends by profile, resources, and the fingerprint that names its
+numbers.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import json
+import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Protocol, TypeGuard
@@ -14,17 +16,23 @@ import pyarrow as pa
 
 from catalogs.errors import UserError
 from catalogs.media import ClipMedia, MediaConfig
+from catalogs.schema import CLIPS
 from runner.resources import Resources
+from stages.declared import Boxes, Question, named
 from weights import registry
 
 Profile = Literal["lite", "reference"]
 MISSING = "missing"  #: stands for the sha256 of weights that are not there
 PROFILES: tuple[Profile, ...] = ("lite", "reference")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+#: Every catalog has these tables, and every row of a stage these columns: no stage and no column may be called so.
+_TABLES = frozenset({"sources", "clips", "failures", "verdicts", "curated", "private", "ingest"})
+_KEYS = frozenset({*CLIPS.names, "status", "status_detail"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What a scorer returns: subclasses add one field per column of their stage, all defaulting to None.
+    """Holds what a scorer returns: subclasses add one field per column of their stage, all defaulting to None.
 
     Attributes:
         status: ok | not_applicable (nothing there to measure: no sound, no face) | unavailable (a model that some
@@ -37,15 +45,15 @@ class Measurement:
 
 
 class Scorer(Protocol):
-    """Pure measurement. Constructed once per process (loads its models), then called clip after clip."""
+    """Measures clips, and does nothing else; it is constructed once per process, which loads its models."""
 
     def score(self, clip: ClipMedia) -> Measurement:
-        """Raises ClipError for a clip that cannot be measured."""
+        """Measure a clip. Raises ClipError for one that cannot be measured."""
         ...
 
 
 class BatchScorer(Scorer, Protocol):
-    """A scorer that may measure several clips at once, as it asks a server that works on many questions together.
+    """Measures several clips at once, as it asks a server that works on many questions together.
 
     Attributes:
         concurrency: clips in hand at once; 1: it measures one after the other, like any scorer.
@@ -66,26 +74,31 @@ class BatchScorer(Scorer, Protocol):
 
 
 def takes_several(scorer: Scorer) -> TypeGuard[BatchScorer]:
-    """Whether clips should come together for this scorer."""
+    """Say whether clips should come together for this scorer."""
     return getattr(scorer, "concurrency", 1) > 1
 
 
 def operational(default: Any) -> Any:
-    """A config field that says where or how patiently to work, not what to measure: no part of the fingerprint."""
+    """Declare a config field that says where or how patiently to work, not what to measure.
+
+    It is no part of the fingerprint.
+    """
     return field(default=default, metadata={"operational": True})
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """Base of the stage configs: frozen, every field but :func:`operational` ones changes numbers, unknown keys are
-    refused."""
+    """Is the base of the stages' configs: frozen, and without place for unknown keys.
+
+    Every field but :func:`operational` ones changes numbers.
+    """
 
     def numbers(self) -> dict[str, Any]:
-        """What of this config changes numbers: the config's part of the fingerprint."""
+        """Return what of this config changes numbers, which is its part of the fingerprint."""
         return {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata.get("operational")}
 
     def needs(self) -> Resources | None:
-        """What one worker needs, where these settings decide it (a model in this process or behind a server)."""
+        """Return what one worker needs, where these settings decide it: a model in this process or behind a server."""
         return None
 
     @classmethod
@@ -114,7 +127,7 @@ def _same_kind(value: object, default: object) -> bool:
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to measure a stage's columns.
+    """Declares one way to measure a stage's columns.
 
     Attributes:
         name: recorded with every number, e.g. ``nanodet``.
@@ -142,13 +155,15 @@ class Backend:
     cost: str = ""
 
     def missing_weights(self) -> list[str]:
+        """Name the weights that are not here and without which nothing can be measured."""
         return [name for name in self.weights if registry.find(name) is None]
 
     def missing_packages(self) -> list[str]:
+        """Name the packages that are not installed."""
         return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
     def unavailable_columns(self) -> dict[str, str]:
-        """Column -> name of the missing optional weights that would fill it."""
+        """Map columns to the missing optional weights that would fill them."""
         return {
             column: name
             for name, columns in self.optional_weights.items()
@@ -158,24 +173,18 @@ class Backend:
 
     def load(self, config: StageConfig) -> Scorer:
         """Import and construct the scorer (loads its models)."""
-        scorer: Scorer = _named(self.scorer)(config)
+        scorer: Scorer = named(self.scorer)(config)
         return scorer
 
     def verify(self, config: StageConfig) -> None:
-        """Raises UserError if what :attr:`check` looks at would keep every clip from being measured."""
+        """Run :attr:`check`. Raises UserError if what it looks at would keep every clip from being measured."""
         if self.check:
-            _named(self.check)(config)
-
-
-def _named(name: str) -> Any:
-    """The object called ``module:name``."""
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+            named(self.check)(config)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One measurement of clips.
+    """Declares one measurement of clips, and what the rest of the house wants to know of it.
 
     Attributes:
         name: module name, folder name in the catalog, view name in queries.
@@ -186,6 +195,8 @@ class Stage:
         views: which parts of a clip it looks at: ``sample`` (sparse pictures), ``dense`` (25 fps), ``sound``.
         resources: what one worker needs.
         key: what a row is about: ``clip_id``, or ``source_id`` for scene_split.
+        question: what annotators are asked about its clips; the default asks about the stage by its name.
+        boxes: what the annotation page frames in the picture when it is asked to.
     """
 
     name: str
@@ -196,22 +207,39 @@ class Stage:
     views: frozenset[str]
     resources: Resources = Resources()
     key: str = "clip_id"
+    question: Question = Question()
+    boxes: tuple[Boxes, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the names. Raises ValueError for one that no table or column of a catalog can have."""
+        if not _NAME.fullmatch(self.name) or self.name in _TABLES:
+            raise ValueError(f"stage {self.name!r}: a lower_case name is needed, and not that of a catalog's own table")
+        if self.key == "clip_id":
+            for name in self.columns.names:
+                if not _NAME.fullmatch(name) or name in _KEYS or self.columns.names.count(name) > 1:
+                    why = "is there twice, belongs to every clip or row, or is no lower_case name"
+                    raise ValueError(f"stage {self.name}: column {name!r} {why}")
 
     def backend(self, profile: Profile) -> Backend:
+        """Return the profile's backend. Raises UserError if there is none."""
         if profile not in self.backends:
             have = ", ".join(self.backends)
             raise UserError(f"stage {self.name} has no {profile} backend yet (it has: {have})")
         return self.backends[profile]
 
     def config_of(self, profile: Profile) -> type[StageConfig]:
-        """The config class of that profile's backend; the stage's own where the profile has none."""
+        """Return the config class of that profile's backend; the stage's own where the profile has none."""
         backend = self.backends.get(profile)
         return (backend and backend.config) or self.config
+
+    def scorer(self, profile: Profile = "lite", config: StageConfig | None = None) -> Scorer:
+        """Load what measures a clip, for use without a catalog. Raises UserError if weights are missing."""
+        return self.backend(profile).load(config or self.config_of(profile)())
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Everything that changes a stage's numbers, and the short hash that names them in the catalog."""
+    """Holds everything that changes a stage's numbers; its short hash names them in the catalog."""
 
     stage: str
     backend: str
@@ -222,15 +250,16 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """16 hex digits."""
+        """Return 16 hex digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
+        """Return the text that is hashed, and kept in the catalog."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
 
 def fingerprint(stage: Stage, backend: Backend, config: StageConfig, media: MediaConfig) -> Fingerprint:
-    """The fingerprint of what this installation would measure now."""
+    """Return the fingerprint of what this installation would measure now."""
     names = (*backend.weights, *backend.optional_weights)
     return Fingerprint(
         stage=stage.name,

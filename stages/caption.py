@@ -1,13 +1,13 @@
-"""A caption composed from measured attributes, and the same facts under SkyCaptioner-V1's keys.
+"""This stage writes a caption from measured attributes, and the same facts under SkyCaptioner-V1's keys.
 
 The lite captioner measures persons, faces and framing (finds shared with those stages), the main person's place and
 facing, whether a voice is heard while the mouth moves, the camera's motion and the light, and puts them into one or
 two plain sentences. Age, sex, clothes, place and mood are not measured and so are never mentioned; an attribute that
 could not be measured is left out of the sentence and empty in the structure. ``caption_model`` tells such captions
-from a vision-language model's. Thresholds of the words: stages/captions/facts.py.
+from a vision-language model's. The thresholds of the words are in stages/captions/facts.py.
 
 The reference captioner is SkyCaptioner-V1 (stages/captions/skycaptioner.py), in the worker's process or behind a server
-(`vllm serve`), which each worker gives up to ``concurrency`` clips at once.
+(`vllm serve`), to which each worker gives up to ``concurrency`` clips at once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from stages.captions.compose import sentence, structural
 from stages.captions.config import SkyCaptionerConfig
 from stages.captions.facts import FactRules, Facts, camera, facing, light, lively, mouth_moves, place
 from stages.captions.row import COLUMNS, MODEL, CaptionMeasurement
+from stages.declared import Question
 from stages.face_count import DETECTOR, MESH, FaceFinder
 from stages.head_body import (
     POSE_DETECTOR,
@@ -41,11 +42,11 @@ VOICE = "silero_vad"
 
 @dataclass(frozen=True)
 class CaptionConfig(FactRules):
-    """Where one word ends and the next begins."""
+    """Says at which numbers a fact gets one word or the next."""
 
 
 class ComposedScorer:
-    """Measures the facts and writes them down. What lacks its optional weights stays unsaid."""
+    """Measures the facts and writes them down; facts whose optional weights are missing are left out."""
 
     def __init__(self, config: CaptionConfig) -> None:
         from stages.speech.voice_activity import VoiceDetector
@@ -56,14 +57,14 @@ class ComposedScorer:
         self._voices = VoiceDetector(voices) if voices else None
 
     def score(self, clip: ClipMedia) -> CaptionMeasurement:
-        """Raises ClipError if pictures or sound do not decode."""
+        """Caption a clip; raise ClipError if pictures or sound do not decode."""
         facts = self.facts(clip)
         return CaptionMeasurement(
             caption=sentence(facts), caption_structural=structural(facts).to_json(), caption_model=MODEL
         )
 
     def facts(self, clip: ClipMedia) -> Facts:
-        """What is known about the clip."""
+        """Measure what is known about the clip."""
         from stages.captions.motion import camera_shifts
 
         rules, rgb = self._config, clip.sample().rgb
@@ -88,7 +89,7 @@ class ComposedScorer:
         )
 
     def _voice(self, clip: ClipMedia) -> bool | None:
-        """Whether speech is heard; None if there is no sound or nothing to tell it with."""
+        """Say whether speech is heard; None if there is no sound or no model to find speech."""
         from stages.speech.voice_activity import voice_activity
 
         activity = voice_activity(clip, self._voices) if self._voices else None
@@ -96,7 +97,10 @@ class ComposedScorer:
 
 
 def _outline(body: Body) -> np.ndarray:
-    """Where the person is: the face if there is one, for a raised arm widens the body's box."""
+    """Return the box of the person: the face if there is one.
+
+    A raised arm would widen the box of the body.
+    """
     box = body.face.box if body.face is not None else body.box
     assert box is not None  # a Body has at least one of them
     return box
@@ -128,6 +132,17 @@ STAGE: Stage = Stage(
     # Dense for the reference captioner, whose pictures reach from the first frame to the last.
     views=frozenset({"sample", "dense", "sound"}),
     resources=Resources(memory_gb=1.5),
+    question=Question(
+        text="Does the caption say what is seen and heard, and nothing else?",
+        bad={
+            "invented": "something invented",
+            "missing": "something important is missing",
+            "wrong_person": "person, clothes or age are wrong",
+            "wrong_action": "action or expression is wrong",
+            "wrong_shot": "shot, light or camera is wrong",
+            "bad_language": "not well-formed text",
+        },
+    ),
 )
 
 

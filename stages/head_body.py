@@ -1,9 +1,9 @@
-"""How much of the main person a clip shows: head against visible body, framing, hands. MediaPipe, or DWPose.
+"""This stage measures how much of the main person a clip shows: head against visible body, framing, hands.
 
-MediaPipe's head height is hairline to chin (mesh landmarks 10 and 152) times ``HEAD_PER_FACE``, as the mesh ends at the
-hairline. The visible body reaches from the top of the head to the lowest of the person's box and the pose landmarks
-inside the picture. Without a recognised face (from behind, far away) the head is ``HEAD_PER_TRUNK`` times shoulders to
-hips::
+Landmarks are MediaPipe's, or DWPose's in the reference profile. MediaPipe's head height is hairline to chin (mesh
+landmarks 10 and 152) times ``HEAD_PER_FACE``, as the mesh ends at the hairline. The visible body reaches from the top
+of the head to the lowest of the person's box and the pose landmarks inside the picture. Without a recognised face (from
+behind, far away) the head is ``HEAD_PER_TRUNK`` times shoulders to hips::
 
     head_body_ratio = visible head height / visible body height        (1 = nothing but a head; standing 1/7.5)
 
@@ -29,12 +29,14 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
-from stages.face_count import DETECTOR, MESH, FaceFinder, MainFace
+from stages.declared import FACES, PERSONS, Question
+from stages.face_count import DETECTOR, MESH, FaceFinder
 from stages.person_count import DETECTOR as PERSON_DETECTOR
 from stages.person_count import PersonFinder
 from stages.runtime.device import DeviceConfig
 from stages.vision.boxes import highest
 from stages.vision.face_mesh import CHIN, HAIRLINE
+from stages.vision.main_face import MainFace
 from stages.vision.proportions import HEAD_PER_FACE, HEAD_PER_TRUNK, proportions
 from weights import registry
 
@@ -51,13 +53,13 @@ Framing = Literal["close_up", "half_body", "full_body"]
 
 @dataclass(frozen=True)
 class HeadBodyConfig(StageConfig):
-    """Where one framing ends and the next begins.
+    """Says at which numbers a framing ends and the next begins.
 
     Attributes:
         close_up_heads: fewer heads of visible body than this are a close-up.
         ankle_heads: with an ankle in the picture, this many are a full body (seated: about 5).
         full_body_heads: this many are a full body though no ankle was seen (long dress, dark floor).
-        min_visibility: of a pose landmark (0-1).
+        min_visibility: least visibility of a pose landmark that counts (0-1).
         min_shown: a joint counts as shown if this share of the pictures shows it.
     """
 
@@ -70,11 +72,11 @@ class HeadBodyConfig(StageConfig):
 
 @dataclass(frozen=True)
 class DwPoseConfig(HeadBodyConfig, DeviceConfig):
-    """The same for DWPose, and where it runs.
+    """Sets the same for DWPose, and its device.
 
     Attributes:
-        min_visibility: a keypoint's SimCC score; 0.3 is where DWPose's own code stops drawing.
-        min_person_score: of the person detector; 0.3 in DWPose's own code.
+        min_visibility: least SimCC score of a keypoint that counts; below 0.3 DWPose's own code draws none.
+        min_person_score: least score of the person detector; 0.3 in DWPose's own code.
     """
 
     min_visibility: float = 0.3
@@ -93,7 +95,7 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class HeadBodyMeasurement(Measurement):
-    """One row; see COLUMNS."""
+    """Holds one row; see COLUMNS."""
 
     head_body_ratio: float | None = None
     framing: Framing | None = None
@@ -103,7 +105,7 @@ class HeadBodyMeasurement(Measurement):
 
 @dataclass(frozen=True)
 class Body:
-    """The main person of one sampled picture.
+    """Holds the main person of one sampled picture.
 
     Attributes:
         picture: index into ``clip.sample()``.
@@ -119,7 +121,7 @@ class Body:
 
 
 class BodyFinder:
-    """The main person in a clip's sparse pictures, found once however many stages ask."""
+    """Finds the main person in a clip's sparse pictures, once however many stages ask."""
 
     def __init__(self) -> None:
         from stages.vision.pose import PoseEstimator
@@ -129,7 +131,7 @@ class BodyFinder:
         self._pose = PoseEstimator(detector, landmarks) if detector and landmarks else None
 
     def find(self, clip: ClipMedia) -> tuple[Body, ...]:
-        """The pictures that show a person or a face. Raises ClipError if they do not decode."""
+        """Find the pictures that show a person or a face; raise ClipError if they do not decode."""
         return clip.once(("bodies", "blazepose"), lambda: tuple(self._find(clip)))
 
     def _find(self, clip: ClipMedia) -> list[Body]:
@@ -146,14 +148,14 @@ class BodyFinder:
 
 
 class BlazePoseScorer:
-    """Measures what :class:`BodyFinder` finds."""
+    """Measures the persons that :class:`BodyFinder` finds."""
 
     def __init__(self, config: HeadBodyConfig) -> None:
         self._config = config
         self._finder = BodyFinder()
 
     def score(self, clip: ClipMedia) -> HeadBodyMeasurement:
-        """Raises ClipError if the pictures do not decode."""
+        """Measure a clip; raise ClipError if the pictures do not decode."""
         bodies = self._finder.find(clip)
         if not bodies:
             return HeadBodyMeasurement(status="not_applicable", status_detail="no person in the sampled pictures")
@@ -167,7 +169,7 @@ class BlazePoseScorer:
 
 @dataclass(frozen=True)
 class View:
-    """What one picture shows of the main person.
+    """Says what one picture shows of the main person.
 
     Attributes:
         head_body_ratio: visible head height / visible body height.
@@ -184,7 +186,7 @@ class View:
 
     @classmethod
     def of(cls, body: Body, shape: tuple[int, ...], config: HeadBodyConfig) -> View:
-        """``shape`` is the picture's (height, width)."""
+        """Make a view of a body; ``shape`` is the picture's (height, width)."""
         ratio, heads = proportions(
             _head(body, config, shape), _bottom(body, shape, config), shape[0], config.close_up_heads
         )
@@ -197,7 +199,7 @@ class View:
 
 
 def summarise(views: Sequence[View], with_pose: bool, config: HeadBodyConfig) -> HeadBodyMeasurement:
-    """The row of a clip, from the views of its main person. Without any pose nothing is known about hands."""
+    """Make a clip's row from the views of its main person; without any pose nothing is known about hands."""
     ratios = [view.head_body_ratio for view in views if view.head_body_ratio is not None]
     scores = [view.keypoint_score for view in views if view.keypoint_score is not None]
     return HeadBodyMeasurement(
@@ -209,7 +211,7 @@ def summarise(views: Sequence[View], with_pose: bool, config: HeadBodyConfig) ->
 
 
 def _head(body: Body, config: HeadBodyConfig, shape: tuple[int, ...]) -> tuple[float, float] | None:
-    """``(top, chin)`` of the head in pixels from the picture's top; both may lie outside."""
+    """Return ``(top, chin)`` of the head in pixels from the picture's top; both may lie outside."""
     if body.face is not None:
         if body.face.mesh is not None:
             hairline, chin = body.face.mesh[HAIRLINE, :2], body.face.mesh[CHIN, :2]
@@ -228,7 +230,7 @@ def _head(body: Body, config: HeadBodyConfig, shape: tuple[int, ...]) -> tuple[f
 
 
 def _bottom(body: Body, shape: tuple[int, ...], config: HeadBodyConfig) -> float | None:
-    """Lowest row of the body inside the picture."""
+    """Return the lowest row of the body inside the picture."""
     ends = [] if body.box is None else [float(body.box[3])]
     if body.pose is not None:
         shown = body.pose.landmarks[body.pose.visible(shape, config.min_visibility), 1]
@@ -237,7 +239,7 @@ def _bottom(body: Body, shape: tuple[int, ...], config: HeadBodyConfig) -> float
 
 
 def framing(views: Sequence[View], config: HeadBodyConfig) -> Framing | None:
-    """The framing that most of the pictures share."""
+    """Return the framing that most of the pictures share."""
     heads = [view.heads for view in views if view.heads is not None]
     ankles = float(np.mean([view.ankles for view in views])) >= config.min_shown
     if not heads:
@@ -276,6 +278,19 @@ STAGE: Stage = Stage(
     },
     views=frozenset({"sample"}),
     resources=Resources(memory_gb=1.0),
+    question=Question(
+        text="Is the framing that of a talking portrait: head and shoulders to half body, nothing important cut off?",
+        bad={
+            "too_close": "too close: chin, mouth or forehead cut off",
+            "too_far": "too far away",
+            "body_hidden": "body hidden or cut off oddly",
+            "framing_changes": "the framing changes within the clip",
+        },
+        misled={
+            "pose_misread": "the body was misread",
+        },
+    ),
+    boxes=(FACES, PERSONS),
 )
 
 

@@ -1,4 +1,4 @@
-"""Ingest: what is in the pool. One row of ``sources`` per file, from its header; nothing is copied or changed.
+"""Ingest lists the pool: it writes one row of ``sources`` per file, from its header; nothing is copied or changed.
 
 A file is recognised by its bytes (catalogs.ids.source_id), so it may move or be listed twice. A path whose size and
 revision are known is not read again.
@@ -24,7 +24,7 @@ from catalogs.ids import SPARSE_OVER_BYTES, source_id
 from catalogs.media import MediaLimits, probe
 from catalogs.storage_errors import as_storage_error, describe
 
-#: What lies beside videos in real pools. Everything else is tried, whatever its name says.
+#: Suffixes of other files in real pools. All other files are tried, whatever their names are.
 NOT_VIDEO = frozenset(
     f".{suffix}"
     for suffix in (
@@ -39,10 +39,10 @@ _CAPTION_CHARACTERS = 10_000
 
 @dataclass(frozen=True)
 class PoolFile:
-    """One file of the pool: ``path`` is absolute (or a URL), the rest is what the storage says of it.
+    """Describes one file of the pool: ``path`` is absolute (or a URL), the rest is what the storage says of it.
 
     Attributes:
-        is_listed: False where that is what the catalog remembers: the storage is asked when the file is read.
+        is_listed: False where this is what the catalog remembers; the storage is asked when the file is read.
     """
 
     path: str
@@ -57,7 +57,7 @@ class PoolFile:
 
 @dataclass(frozen=True)
 class Pool:
-    """A listed pool: where it is, what its rows' ``dataset`` column says, and its files sorted by path."""
+    """Holds a listed pool: where it is, what its rows' ``dataset`` column says, and its files sorted by path."""
 
     url: str
     dataset: str
@@ -65,7 +65,7 @@ class Pool:
 
 
 def list_pool(url: str, dataset: str | None = None) -> Pool:
-    """Every file of a pool that may be video. ``url`` is a folder, one file, or any fsspec URL.
+    """List every file of a pool that may be video. ``url`` is a folder, one file, or any fsspec URL.
 
     Args:
         dataset: default is the last element of the url.
@@ -93,11 +93,11 @@ def list_pool(url: str, dataset: str | None = None) -> Pool:
 
 
 def _entries_below(filesystem: fsspec.AbstractFileSystem, root: str, url: str) -> dict[str, dict[str, Any]]:
-    """What lies in the folders below ``root``, by the filesystem's own paths.
+    """List what lies in the folders below ``root``, by the filesystem's own paths.
 
     An object store answers with one listing, whole or not at all. Elsewhere fsspec's ``find`` goes from folder to
-    folder and leaves out in silence what it cannot read (its ``walk`` forgets ``on_error`` below the root), so the
-    folders are listed here. Links are followed: pools are often made of them.
+    folder and leaves out what it cannot read without saying so (its ``walk`` forgets ``on_error`` below the root), so
+    the folders are listed here. Links are followed: pools are often made of them.
 
     Raises:
         UserError: a folder cannot be read.
@@ -129,7 +129,7 @@ def _entries_below(filesystem: fsspec.AbstractFileSystem, root: str, url: str) -
 
 
 def _target(filesystem: fsspec.AbstractFileSystem, link: dict[str, Any]) -> dict[str, Any]:
-    """What a symbolic link of a local disk stands for. One that leads nowhere is listed: reading it says so."""
+    """Return what a symbolic link of a local disk stands for; one that leads nowhere is listed, and fails when read."""
     try:
         return filesystem.info(link["name"])
     except OSError:
@@ -137,7 +137,7 @@ def _target(filesystem: fsspec.AbstractFileSystem, link: dict[str, Any]) -> dict
 
 
 def _is_listed(folder: str, root: str, linked: set[str]) -> bool:
-    """Whether a linked folder is listed anyway, or would lead round in circles. Notes it in ``linked`` if not."""
+    """Say whether a linked folder is listed anyway or leads round in circles; if not, note it in ``linked``."""
     target, pool = os.path.realpath(folder), os.path.realpath(root)
     common = os.path.commonpath([target, pool])
     if target in linked or common in (target, pool):
@@ -147,7 +147,7 @@ def _is_listed(folder: str, root: str, linked: set[str]) -> bool:
 
 
 def _may_hold_videos(folder: str) -> bool:
-    """``lost+found`` lies at the root of many a disk and is closed to all but root."""
+    """Say whether a folder is looked into: no hidden one, and not ``lost+found``, which only root may read."""
     name = posixpath.basename(folder)
     return not name.startswith(".") and name != "lost+found"
 
@@ -179,14 +179,14 @@ def _pool_file(path: str, info: Mapping[str, Any]) -> PoolFile:
 
 
 def _as_it_is_now(path: str) -> PoolFile:
-    """Raises FileNotFoundError, and OSError where the storage refuses."""
+    """Ask the storage about a file; raise FileNotFoundError, or OSError where the storage refuses."""
     filesystem, inside = open_filesystem(path)
     with as_storage_error(path):
         return _pool_file(path, filesystem.info(inside))
 
 
 def ingest_file(file: PoolFile, dataset: str, limits: MediaLimits, sparse_over_bytes: int = SPARSE_OVER_BYTES) -> dict:
-    """One row of catalogs.schema.SOURCES. A file that cannot be used is a row with status ``failed`` and a code."""
+    """Make a row of catalogs.schema.SOURCES; a file that cannot be used gets the status ``failed`` and a code."""
     row = _listed(file, dataset)
     try:
         if not file.is_listed:
@@ -208,7 +208,7 @@ def ingest_file(file: PoolFile, dataset: str, limits: MediaLimits, sparse_over_b
 
 
 def unusable_file(file: PoolFile, dataset: str, error: ClipError) -> dict:
-    """The row of a file that never came to an answer of its own (reading it ended the worker process)."""
+    """Make the row of a file that has no result of its own, because reading it ended the worker process."""
     return _listed(file, dataset) | _failed(error)
 
 
@@ -239,7 +239,7 @@ def _caption_beside(path: str) -> str | None:
 
 
 def sources_table(rows: Iterable[dict]) -> pa.Table:
-    """Rows of :func:`ingest_file` as a table."""
+    """Put rows of :func:`ingest_file` into a table."""
     return pa.Table.from_pylist(list(rows), schema=schema.SOURCES)
 
 

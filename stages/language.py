@@ -1,4 +1,4 @@
-"""Which language is spoken in a clip, and how much of the clip is speech.
+"""This stage says which language is spoken in a clip, and how much of the clip is speech.
 
 silero VAD finds the speech (stages/speech/voice_activity.py). The voiced sound of the whole clip, silences cut out, is
 divided into equal windows; openai-whisper gives each a distribution over languages, and the mean of the distributions
@@ -6,10 +6,10 @@ decides: ``language`` is its maximum, ``language_confidence`` the value there. O
 command line uses, would miss a clip that changes language and would judge an intro's music.
 
 A clip without speech (or without a sound track) is a measured fact: ``und``, confidence null, status ok.
-Without whisper's weights the status is ``unavailable`` and the speech columns are measured all the same.
+Without whisper's weights the status is ``unavailable``, but the speech columns are measured.
 
-The reference profile hears with whisper large-v3-turbo and, with ``transcribe``, writes down what it heard in the same
-windows: all of the speech up to ``windows`` x 30 s, the middle of each part beyond that.
+The reference profile uses whisper large-v3-turbo and, with ``transcribe``, writes down what is said in the same
+windows: all of the speech up to ``windows`` x 30 s, and of longer speech the middle of each part.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.declared import Question
 from stages.runtime.device import DeviceConfig, check_torch, torch_device
 from stages.speech import spoken_language
 from stages.speech.spoken_language import RATE, WINDOW_S, SpokenLanguage
@@ -35,11 +36,11 @@ WHISPER_LARGE = "whisper_large_v3_turbo"
 
 @dataclass(frozen=True)
 class LanguageConfig(StageConfig):
-    """Which windows whisper hears.
+    """Says which windows whisper hears.
 
     Attributes:
         windows: at most this many per clip (each costs one run of whisper's encoder).
-        min_window_s: fewer windows rather than less voice than this in each.
+        min_window_s: least voice in a window; with less voice there are fewer windows.
         min_speech_s: with less voice in the whole clip the language stays ``und``.
     """
 
@@ -50,7 +51,7 @@ class LanguageConfig(StageConfig):
 
 @dataclass(frozen=True)
 class WhisperLargeConfig(LanguageConfig, DeviceConfig):
-    """The same, and more.
+    """Sets the same for whisper large, its device, and whether it transcribes.
 
     Attributes:
         transcribe: also write down what is said.
@@ -72,7 +73,7 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageMeasurement(Measurement):
-    """One row; see COLUMNS."""
+    """Holds one row; see COLUMNS."""
 
     language: str = UNDETERMINED
     language_confidence: float | None = None
@@ -82,7 +83,7 @@ class LanguageMeasurement(Measurement):
 
 
 class LanguageScorer:
-    """silero VAD, then whisper on what it found."""
+    """Finds speech with silero VAD and its language with whisper."""
 
     weights = WHISPER
 
@@ -92,7 +93,7 @@ class LanguageScorer:
         self._whisper = self._load()
 
     def score(self, clip: ClipMedia) -> LanguageMeasurement:
-        """Raises ClipError if the sound track does not decode."""
+        """Measure a clip; raise ClipError if the sound track does not decode."""
         activity = voice_activity(clip, self._voices)
         if activity is None or clip.speech is None:
             return LanguageMeasurement()
@@ -117,7 +118,7 @@ class LanguageScorer:
 
 
 class WhisperLargeScorer(LanguageScorer):
-    """The same with whisper large-v3-turbo, and a transcript if it is asked for."""
+    """Measures with whisper large-v3-turbo, and transcribes if it is asked to."""
 
     weights = WHISPER_LARGE
     _config: WhisperLargeConfig
@@ -131,7 +132,7 @@ class WhisperLargeScorer(LanguageScorer):
 
 
 def voiced_windows(mono: np.ndarray, activity: VoiceActivity, config: LanguageConfig) -> list[np.ndarray]:
-    """Equal parts of the voiced sound (float32 [N], 16 kHz), the middle 30 s of each where one is longer."""
+    """Cut the voiced sound (float32 [N], 16 kHz) into equal parts, and take the middle 30 s of longer ones."""
     voiced = mono[activity.mask(len(mono), RATE)]
     n = int(np.clip(len(voiced) / RATE // config.min_window_s, 1, config.windows))
     limit = int(WINDOW_S * RATE)
@@ -143,12 +144,12 @@ def voiced_windows(mono: np.ndarray, activity: VoiceActivity, config: LanguageCo
 
 
 def check_tiny(config: LanguageConfig) -> None:
-    """Before work starts. Raises UserError: whisper tiny's file, if there is one, holds something else."""
+    """Check before work starts; raise UserError if there is a file of whisper tiny that holds something else."""
     _inspect(WHISPER)
 
 
 def check_large(config: WhisperLargeConfig) -> None:
-    """Before work starts. Raises UserError: no such device, or the large whisper's file holds something else."""
+    """Check before work starts; raise UserError if the device is missing or the file of large whisper is another."""
     check_torch(config)
     _inspect(WHISPER_LARGE)
 
@@ -184,6 +185,20 @@ STAGE: Stage = Stage(
     },
     views=frozenset({"sound"}),
     resources=Resources(memory_gb=1.5),
+    question=Question(
+        text="Does somebody speak for a good part of the clip, in the language shown?",
+        bad={
+            "no_speech": "no speech",
+            "little_speech": "too little speech",
+            "singing": "singing, not speaking",
+            "wrong_language": "another language",
+            "mixed_languages": "several languages",
+        },
+        misled={
+            "speech_missed": "there is speech that was not heard",
+            "language_misheard": "the language was misheard",
+        },
+    ),
 )
 
 

@@ -1,7 +1,7 @@
-"""How many persons a clip shows: NanoDet (lite) or YOLO-World (reference) on the sparse pictures.
+"""This stage counts persons: NanoDet (lite) or YOLO-World (reference) on the sparse pictures.
 
 A picture's count is the number of its boxes that survive the detector's own checks and are at least
-``min_relative_height`` as high as the highest: passers-by far behind a speaker are scenery.
+``min_relative_height`` as high as the highest: people far behind a speaker do not count.
 ``person_count_max`` is the largest k such that at least ``min_pictures`` of the pictures show k persons or more (one
 picture is enough for clips with fewer than three of them, e.g. stills): one picture's false find cannot make two
 persons out of one, while a second person who stays for a part of the clip (two sampled pictures) counts.
@@ -22,6 +22,7 @@ import pyarrow as pa
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
+from stages.declared import PERSONS, Question
 from stages.runtime.device import DeviceConfig
 from weights import registry
 
@@ -34,7 +35,7 @@ YOLO_WORLD = "yolo_world_x"
 
 @dataclass(frozen=True)
 class PersonCountConfig(StageConfig):
-    """What counts as a person.
+    """Says what counts as a person.
 
     Attributes:
         min_score: the detector's score (0-1) from which a find counts.
@@ -49,11 +50,11 @@ class PersonCountConfig(StageConfig):
 
 @dataclass(frozen=True)
 class YoloWorldConfig(PersonCountConfig, DeviceConfig):
-    """The same for YOLO-World, and how it runs.
+    """Sets the same for YOLO-World, and how it runs.
 
     Attributes:
         min_score: 0.25 is ultralytics' own default.
-        max_iou: of two finds that overlap by more, the better one stays (ultralytics' default is 0.7).
+        max_iou: of two finds that overlap by more than this, the better one stays (ultralytics' default is 0.7).
         picture_size: the network sees pictures with this longer side.
         half: half precision; on a GPU only.
         batch_size: pictures per pass.
@@ -79,7 +80,7 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class PersonCountMeasurement(Measurement):
-    """One row; see COLUMNS. A clip without persons has counts of 0 and status ok."""
+    """Holds one row, see COLUMNS; a clip without persons has counts of 0 and status ok."""
 
     person_count_max: int = 0
     person_count_median: float = 0.0
@@ -89,7 +90,7 @@ class PersonCountMeasurement(Measurement):
 
 
 class PersonFinder:
-    """Persons in a clip's sparse pictures, found once however many stages ask."""
+    """Finds persons in a clip's sparse pictures, once however many stages ask."""
 
     def __init__(self, min_score: float = PersonCountConfig.min_score) -> None:
         from stages.vision.persons import PersonDetector
@@ -98,27 +99,29 @@ class PersonFinder:
         self._detector = PersonDetector(registry.require(DETECTOR), sure_score=min_score)
 
     def find(self, clip: ClipMedia) -> tuple[Persons, ...]:
-        """The persons of each picture of ``clip.sample()``, best score first."""
+        """Find the persons of each picture of ``clip.sample()``, best score first."""
         return clip.once(
             ("persons", "nanodet", self._min_score),
             lambda: tuple(self._detector.detect(rgb) for rgb in clip.sample().rgb),
         )
 
+    boxes = find  # what the annotation page frames
+
 
 class NanoDetScorer:
-    """Counts what :class:`PersonFinder` finds."""
+    """Counts the persons that :class:`PersonFinder` finds."""
 
     def __init__(self, config: PersonCountConfig) -> None:
         self._config = config
         self._finder = PersonFinder(config.min_score)
 
     def score(self, clip: ClipMedia) -> PersonCountMeasurement:
-        """Raises ClipError if the pictures do not decode."""
+        """Measure a clip; raise ClipError if the pictures do not decode."""
         return summarise(self._finder.find(clip), clip.sample().rgb.shape[1], self._config)
 
 
 def summarise(found: Sequence[Persons], picture_height: int, config: PersonCountConfig) -> PersonCountMeasurement:
-    """The row of a clip, from the persons that any detector found in each of its pictures."""
+    """Make a clip's row from the persons that any detector found in each of its pictures."""
     shown = [counted(persons, config.min_relative_height) for persons in found]
     counts = [len(persons) for persons in shown]
     scores = [float(persons.scores.min()) for persons in shown if len(persons)]
@@ -133,12 +136,12 @@ def summarise(found: Sequence[Persons], picture_height: int, config: PersonCount
 
 
 def heights(persons: Persons) -> np.ndarray:
-    """Heights [N] of the boxes in pixels."""
+    """Return the heights [N] of the boxes in pixels."""
     return persons.boxes[:, 3] - persons.boxes[:, 1]
 
 
 def counted(persons: Persons, min_relative_height: float) -> Persons:
-    """Those at least ``min_relative_height`` times as high as the highest."""
+    """Return the persons at least ``min_relative_height`` times as high as the highest."""
     if not len(persons):
         return persons
     tall = heights(persons) >= min_relative_height * heights(persons).max()
@@ -146,7 +149,7 @@ def counted(persons: Persons, min_relative_height: float) -> Persons:
 
 
 def steady_max(counts: list[int], min_pictures: int) -> int:
-    """The largest count that ``min_pictures`` of the pictures reach; of one or two pictures, the largest."""
+    """Return the largest count that ``min_pictures`` of the pictures reach; of one or two pictures, the largest."""
     needed = min_pictures if len(counts) >= 3 else 1
     return sorted(counts, reverse=True)[min(needed, len(counts)) - 1]
 
@@ -175,6 +178,22 @@ STAGE: Stage = Stage(
     },
     views=frozenset({"sample"}),
     resources=Resources(memory_gb=1.0),
+    question=Question(
+        text="Is exactly one person in the picture, throughout?",
+        bad={
+            "more_persons": "more than one person",
+            "no_person": "no person",
+            "background_persons": "people in the background",
+            "leaves": "the person leaves the picture",
+            "not_real": "a drawing, puppet, statue or picture of a person",
+        },
+        misled={
+            "object_counted": "an object was counted as a person",
+            "reflection": "a reflection or a picture was counted",
+            "counted_twice": "the same person was counted twice",
+        },
+    ),
+    boxes=(PERSONS,),
 )
 
 

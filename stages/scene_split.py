@@ -1,18 +1,18 @@
-"""Scene split: turns a source into clips, one per shot; every other stage measures what this one cuts out.
+"""This stage cuts a source into clips, one per shot; every other stage measures these clips.
 
-What: one decode gives 48 × 27 pictures to TransNetV2 (arXiv 2008.04838), whose two scores mark the pictures of hard
+Method: one decode gives 48 × 27 pictures to TransNetV2 (arXiv 2008.04838), whose two scores mark the pictures of hard
 and gradual transitions. Where one step between neighbours carries at least half of a mark's change it is a cut, exactly
 there; otherwise it is a dissolve (or a fade, if a picture of one colour takes part), and its blended pictures belong to
 no clip. Times are the pts of real pictures.
 
-Cost: the network is nine tenths of it (about 20 ms a picture against 1 ms for decoding 480p), so windows in which
-neither two neighbours nor two pictures a second apart differ are not shown to it (``network: suspect``).
+Cost: the network takes nine tenths of the time (about 20 ms a picture against 1 ms for decoding 480p), so windows in
+which neither two neighbours nor two pictures a second apart differ are not shown to it (``network: suspect``).
 Core-seconds per hour of video, always against suspect: talking persons 2472 / 673, the exact lists (a cut every two
 seconds) 2278 / 1802; every cut there to the picture, the same boundaries in both modes (benchmarks/scene_split.py).
 
 PySceneDetect: AdaptiveDetector on the same small pictures finds the same hard cuts for next to nothing, but no
-dissolve, and takes changing captions for cuts (5 in one talking video); it decides nothing here. A jump cut (same
-person, same camera) is below either network score more often than not and is not promised.
+dissolve, and takes changing captions for cuts (5 in one talking video); it is not used here. A jump cut (same person,
+same camera) mostly gets low scores from the network and is often missed.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from catalogs.media.container import Deadline
 from catalogs.media.frames import PictureReader
 from catalogs.schema import CLIPS
 from stages.base import Backend, Resources, Stage, StageConfig
+from stages.declared import Question
 from stages.scenes.boundaries import Boundary, PictureScores, Thresholds, find_boundaries
 from stages.scenes.transnet import HEIGHT, WIDTH, Suspicion, TransitionScores, TransNet
 from weights import registry
@@ -48,14 +49,14 @@ CutOut = Literal["end", "cut", "dissolve", "fade"]
 
 @dataclass(frozen=True)
 class SceneSplitConfig(StageConfig):
-    """Defaults: measured by benchmarks/scene_split.py.
+    """Sets thresholds; the defaults were measured by benchmarks/scene_split.py.
 
     Attributes:
         network: ``suspect``: show TransNetV2 only windows in which something changes; ``always``: show it all.
         threshold: network score from which a mark is a boundary (the paper's 0.5).
         edge_threshold: score down to which a mark is followed on either side (how far a dissolve reaches).
-        edge_guard_frames: pictures given up on each side of a gradual transition besides the marked ones, because its
-            first and last blended pictures are nearly pure. Hard cuts are exact and give up none.
+        edge_guard_frames: pictures left out on each side of a gradual transition besides the marked ones, because its
+            first and last blended pictures hardly differ from pure ones. Hard cuts are exact: none is left out.
         suspect_step: see stages.scenes.transnet.Suspicion; the weakest labelled cut measures 11, and any hard cut
             also drifts.
         suspect_drift: the weakest fade seen measures 15.
@@ -79,7 +80,7 @@ COLUMNS = pa.schema([f for f in CLIPS if f.name not in ("clip_id", "source_id", 
 
 @dataclass(frozen=True)
 class SceneSpan:
-    """One shot.
+    """Describes one shot.
 
     Attributes:
         start_pts: pts of the first picture.
@@ -100,13 +101,13 @@ class SceneSpan:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """The shots of one source.
+    """Holds the shots of one source.
 
     Attributes:
-        spans: those to make clips of, in order. Empty if the whole source is one transition.
+        spans: the shots to make clips of, in order. Empty if the whole source is one transition.
         time_base: seconds per pts unit.
-        corrupt: those that hold broken pictures: each becomes a failure with code ``corrupt``.
-        truncated: the file ended early; what was there is split all the same.
+        corrupt: shots with broken pictures: each becomes a failure with code ``corrupt``.
+        truncated: the file ended early; the part that is there is split.
         network_share: part of the windows that the network looked at, 0…1 (1 with ``network: always``).
     """
 
@@ -118,7 +119,7 @@ class SplitResult:
 
 
 class SceneSplitter:
-    """``SceneSplitter(config).split(path, limits)``.
+    """Cuts sources into shots.
 
     Args:
         config: thresholds, and whether every window is looked at.
@@ -133,7 +134,7 @@ class SceneSplitter:
         self._worth_looking = suspicion if config.network == "suspect" else None
 
     def split(self, path: str, limits: MediaLimits) -> SplitResult:
-        """The shots of the source at ``path``. Memory: 24 bytes a picture (4 MB for 2 h) besides decoding.
+        """Find the shots of the source at ``path``. Memory: 24 bytes a picture (4 MB for 2 h) besides decoding.
 
         Raises:
             ClipError: no_frames, corrupt (no shot is free of broken pictures), truncated (the file ends early and
@@ -143,7 +144,7 @@ class SceneSplitter:
             reader = PictureReader(container, Deadline(_for_length(limits, container.duration)))
             shown = _Shown(TransitionScores(self._network, self._worth_looking))
             for frame in reader:
-                assert frame.pts is not None  # the reader drops pictures without a place on the time line
+                assert frame.pts is not None  # the reader drops pictures without a time
                 small = frame.to_ndarray(format="rgb24", width=WIDTH, height=HEIGHT, interpolation="AREA")
                 shown.push(frame.pts, small)
             time_base = reader.stream.time_base
@@ -166,7 +167,7 @@ class SceneSplitter:
 
 
 class _Shown:
-    """What is remembered of the pictures that went by."""
+    """Remembers numbers of the pictures that were decoded."""
 
     def __init__(self, transitions: TransitionScores) -> None:
         self._transitions = transitions
@@ -175,7 +176,7 @@ class _Shown:
         self._step, self._spread = array("f"), array("f")
 
     def push(self, pts: int, picture: np.ndarray) -> None:
-        """``picture``: uint8 [27, 48, 3] RGB."""
+        """Add a picture, uint8 [27, 48, 3] RGB."""
         self._transitions.push(picture)
         values = picture.astype(np.float32)
         if self._last is not None:
@@ -185,7 +186,7 @@ class _Shown:
         self._spread.append(float((values @ LUMA).std()))
 
     def scores(self) -> PictureScores:
-        """Call once, after the last picture."""
+        """Return the scores; call it once, after the last picture."""
         self._transitions.finish()
         self._step.append(0.0)
         columns = (self._transitions.cut, self._transitions.transition, self._step, self._spread)
@@ -202,7 +203,7 @@ def _for_length(limits: MediaLimits, duration: int | None) -> MediaLimits:
 
 
 def _spans(pts: np.ndarray, boundaries: list[Boundary], corrupt_pts: np.ndarray) -> Iterator[SceneSpan]:
-    """The stretches between boundaries. ``pts``: int64 [n], ascending; ``corrupt_pts``: ascending."""
+    """Return the stretches between boundaries. ``pts``: int64 [n], ascending; ``corrupt_pts``: ascending."""
     n = len(pts)
     usual_step = max(1, round(float(np.median(np.diff(pts))))) if n > 1 else 1
     ends = np.append(pts[1:], pts[-1] + usual_step)
@@ -239,6 +240,20 @@ STAGE: Stage = Stage(
     views=frozenset(),
     resources=Resources(cpus=1.0, memory_gb=1.5),
     key="source_id",
+    question=Question(
+        text="Is this one unbroken shot, with nothing of a neighbouring shot at either end?",
+        bad={
+            "hard_cut": "a hard cut inside",
+            "dissolve": "a dissolve or fade inside",
+            "stray_frames": "frames of another shot at an end",
+            "no_motion": "a still or a slide",
+            "cut_mid_word": "begins or ends in the middle of a word",
+        },
+        misled={
+            "flash": "a flash or a quick move taken for a cut",
+            "useful_length": "length is fine for training",
+        },
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""How many people speak in a clip, and how far their voices stand out from music and noise.
+"""This stage counts the people who speak in a clip, and says how far their voices stand out from music and noise.
 
 * ``speaker_count``: silero VAD decides whether anybody speaks, so noise and music count 0 (as does singing that the VAD
   does not take for speech); then segmentation and embeddings (stages/speech/speaker_count.py). Two channels that are
@@ -14,7 +14,7 @@ The reference profile splits with Demucs (stages/speech/vocals.py) before anythi
 voices without the music, and ``voice_to_background_db`` covers the whole clip. Segmentation, embeddings and their
 rules are the same.
 
-A clip in which nobody speaks, or without a sound track, is a measured fact: count 0, status ok, the rest null.
+Of a clip in which nobody speaks, or without a sound track, that is measured: count 0, status ok, the rest null.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from catalogs.media import ClipMedia, Sound
 from catalogs.media.sound import to_speech
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
+from stages.declared import Question
 from stages.runtime.device import DeviceConfig, check_torch, torch_device
 from stages.speech import speech_split, vocals
 from stages.speech.segmentation import SpeakerSegmentation
@@ -45,7 +46,7 @@ SILENCE = 1e-10  #: power (-100 dBFS) that is added to both sides of the ratio
 
 @dataclass(frozen=True)
 class SpeakersConfig(StageConfig):
-    """When voices are one speaker; see CountRule for the first four.
+    """Says when voices are one speaker; see CountRule for the first four.
 
     Attributes:
         same_speaker: cosine of speaker embeddings.
@@ -53,8 +54,8 @@ class SpeakersConfig(StageConfig):
         min_speaker_share: voice as a share of all.
         min_overlap_s: two voices at once, in seconds.
         min_speech_s: with less speech than this nobody speaks.
-        max_channel_correlation: two channels below this are microphones of their own.
-        background_max_s: the split costs 0.14 of real time, so it hears at most this much of a clip.
+        max_channel_correlation: two channels below this are two microphones.
+        background_max_s: the split takes 0.14 of real time, so it gets at most this much of a clip.
     """
 
     same_speaker: float = CountRule.same_speaker
@@ -68,7 +69,7 @@ class SpeakersConfig(StageConfig):
 
 @dataclass(frozen=True)
 class DemucsConfig(SpeakersConfig, DeviceConfig):
-    """The same, and where Demucs runs. ``background_max_s`` is not used: the split hears everything."""
+    """Sets the same, and Demucs's device. ``background_max_s`` is not used, as the split gets the whole clip."""
 
     background_max_s: float = operational(10.0)
 
@@ -87,7 +88,7 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakersMeasurement(Measurement):
-    """One row; see COLUMNS."""
+    """Holds one row; see COLUMNS."""
 
     speaker_count: int = 0
     speaker_overlap_ratio: float | None = None
@@ -96,7 +97,7 @@ class SpeakersMeasurement(Measurement):
 
 
 class SpeakersScorer:
-    """silero VAD, pyannote segmentation, CAM++ embeddings, DeepFilterNet."""
+    """Measures with silero VAD, pyannote segmentation, CAM++ embeddings and DeepFilterNet."""
 
     def __init__(self, config: SpeakersConfig, with_splitter: bool = True) -> None:
         self._config = config
@@ -114,7 +115,7 @@ class SpeakersScorer:
         self._splitter = SpeechSplitter.find() if with_splitter else None
 
     def score(self, clip: ClipMedia) -> SpeakersMeasurement:
-        """Raises ClipError if the sound track does not decode."""
+        """Measure a clip; raise ClipError if the sound track does not decode."""
         activity = voice_activity(clip, self.voices)
         if activity is None or clip.sound is None or clip.speech is None:
             return SpeakersMeasurement()
@@ -131,14 +132,16 @@ class SpeakersScorer:
         )
 
     def count(self, sound: Sound, mono: Track) -> Voices | None:
-        """Who speaks; None if nobody does."""
+        """Count who speaks; None if nobody does."""
         tracks = self._microphones(sound, mono.activity) or [mono]
         if max(track.activity.speech_s for track in tracks) < self._config.min_speech_s:
             return None
         return self._counter.count(tracks)
 
     def _microphones(self, sound: Sound, activity: VoiceActivity) -> list[Track]:
-        """A track per channel of a stereo recording whose channels have little in common; else none."""
+        """Make a track per channel of a stereo recording whose channels have little in common; none of other
+        recordings.
+        """
         if len(sound.samples) != 2 or channel_correlation(sound, activity) > self._config.max_channel_correlation:
             return []
         channels = [to_speech(Sound(channel[None], sound.rate)) for channel in sound.samples]
@@ -160,14 +163,14 @@ class SpeakersScorer:
 
 
 class DemucsScorer:
-    """Demucs, then what the lite profile counts with, on the voices."""
+    """Splits with Demucs, and then counts on the voices as the lite profile does."""
 
     def __init__(self, config: DemucsConfig) -> None:
         self._heard = SpeakersScorer(config, with_splitter=False)
         self._splitter = vocals.VocalSplitter(registry.require(HTDEMUCS), torch_device(config.device))
 
     def score(self, clip: ClipMedia) -> SpeakersMeasurement:
-        """Raises ClipError if the sound track does not decode."""
+        """Measure a clip; raise ClipError if the sound track does not decode."""
         if clip.sound is None or not clip.sound.samples.any():
             return SpeakersMeasurement()
         parts = self._splitter.split(stereo(clip.sound, vocals.SAMPLE_RATE))
@@ -186,19 +189,19 @@ class DemucsScorer:
 
 
 def stereo(sound: Sound, rate: int) -> np.ndarray:
-    """Two channels at ``rate``, float32 [2, N]: mono twice, the mix of more than two twice."""
+    """Return two channels at ``rate``, float32 [2, N]: mono twice, the mix of more than two twice."""
     samples = sound.samples if len(sound.samples) == 2 else np.stack([sound.mono()] * 2)
     divisor = gcd(rate, sound.rate)
     return scipy.signal.resample_poly(samples, rate // divisor, sound.rate // divisor, axis=1).astype(np.float32)
 
 
 def overlap_ratio(voices: Voices) -> float:
-    """Share of the speech in which two or more speak."""
+    """Return the share of the speech in which two or more speak."""
     return voices.overlap_s / voices.speech_s if voices.speech_s > 0 else 0.0
 
 
 def power_ratio_db(speech: np.ndarray, rest: np.ndarray) -> float | None:
-    """Mean power of one against the other; None of nothing."""
+    """Return the mean power of one sound against the other in dB; None if there is no sound."""
     if speech.size == 0:
         return None
     powers = [float(np.square(part, dtype=np.float64).mean()) + SILENCE for part in (speech, rest)]
@@ -206,7 +209,10 @@ def power_ratio_db(speech: np.ndarray, rest: np.ndarray) -> float | None:
 
 
 def channel_correlation(sound: Sound, activity: VoiceActivity) -> float:
-    """Correlation of two channels while somebody speaks (all the time if the mix hides it); 1 if one is silent."""
+    """Return the correlation of two channels while somebody speaks; 1 if one is silent.
+
+    If the mix hides the speech, the whole time is used.
+    """
     speaking = activity.mask(sound.samples.shape[1], sound.rate)
     left, right = (channel[speaking] if speaking.any() else channel for channel in sound.samples)
     energy = float(np.square(left).sum()) * float(np.square(right).sum())
@@ -214,7 +220,7 @@ def channel_correlation(sound: Sound, activity: VoiceActivity) -> float:
 
 
 def densest_start(speaking: np.ndarray, length_s: float, rate: int) -> int:
-    """First sample of the ``length_s`` seconds that hold most speech (bool [N]), to the tenth of a second."""
+    """Return the first sample of the ``length_s`` seconds with most speech (bool [N]), to a tenth of a second."""
     length, step = round(length_s * rate), max(1, rate // 10)
     starts = np.arange(0, max(1, len(speaking) - length + 1), step)
     before = np.concatenate(([0], np.cumsum(speaking)))
@@ -223,7 +229,7 @@ def densest_start(speaking: np.ndarray, length_s: float, rate: int) -> int:
 
 
 def check_demucs(config: DemucsConfig) -> None:
-    """Before work starts. Raises UserError: no such device, or a file that is no Demucs."""
+    """Check before work starts; raise UserError if the device is missing or the file is no Demucs."""
     check_torch(config)
     vocals.inspect(registry.require(HTDEMUCS))
 
@@ -253,6 +259,20 @@ STAGE: Stage = Stage(
     },
     views=frozenset({"sound"}),
     resources=Resources(memory_gb=1.0),
+    question=Question(
+        text="Is there one voice only, clearly louder than everything behind it?",
+        bad={
+            "second_voice": "a second voice",
+            "overlap": "voices at once",
+            "off_screen_voice": "the voice of somebody who is not in the picture",
+            "loud_music": "loud music or sound behind the voice",
+            "applause": "laughter or applause",
+        },
+        misled={
+            "one_voice_split": "one voice was taken for two",
+            "sound_counted": "a sound was taken for a voice",
+        },
+    ),
 )
 
 

@@ -1,8 +1,8 @@
-"""How well the mouth in a clip moves with its sound, and how many frames the sound is off.
+"""This stage says how well the mouth in a clip moves with its sound, and how many frames the sound is off.
 
 Faces are tracked through the 25 fps pictures (stages/lipsync/tracks.py). Each track gets a lag curve: how well mouth
 and sound agree when the sound is moved by -15 to +15 frames. ``sync_offset_frames`` is where the curve is best,
-``sync_confidence`` how far that stands out. None of the methods says who speaks off screen.
+``sync_confidence`` is how far that maximum stands out. None of the methods says who speaks off screen.
 
 Profile reference, method ``syncnet`` (stages/lipsync/syncnet): mean distances of SyncNet's embeddings; the
 confidence is median - min, 0 to about 10. The track with the highest confidence is kept.
@@ -25,6 +25,7 @@ from catalogs.media import ClipMedia
 from catalogs.media.sound import SPEECH_RATE
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig
+from stages.declared import FACES, Question
 from stages.lipsync.asd_lag import CanonicalPair, LightAsdLag
 from stages.lipsync.lag import FPS, MIN_FRAMES, LagReading
 from stages.lipsync.method import LipSyncMethod
@@ -45,14 +46,14 @@ SAMPLES_PER_FRAME = SPEECH_RATE // FPS
 
 @dataclass(frozen=True)
 class SyncConfig(StageConfig):
-    """Which faces are compared.
+    """Says which faces are compared.
 
     Attributes:
         max_tracks: at most this many faces of a clip, the longest and largest first (each costs the whole measurement).
         min_face_px: smaller faces (height, in the 25 fps view) have no readable lips.
         silence_dbfs: a quieter sound track counts as none.
         talking_logit: Light-ASD's score above which a picture's face talks. The TalkSet weights lean to "talks": four
-            silent faces put to somebody's speech scored below 1.0 throughout, a smiling one 2.8, people who talk
+            silent faces with somebody else's speech scored below 1.0 throughout, a smiling one 2.8, people who talk
             mostly 4 to 6.
     """
 
@@ -64,7 +65,7 @@ class SyncConfig(StageConfig):
 
 @dataclass(frozen=True)
 class SyncNetConfig(SyncConfig, DeviceConfig):
-    """The same, and where SyncNet runs."""
+    """Sets the same, and SyncNet's device."""
 
 
 _APPROXIMATE = "approximate except in syncnet; compare only within one sync_method"
@@ -86,7 +87,7 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class SyncMeasurement(Measurement):
-    """One row; see COLUMNS."""
+    """Holds one row; see COLUMNS."""
 
     sync_confidence: float | None = None
     sync_offset_frames: int | None = None
@@ -102,7 +103,7 @@ class SyncMeasurement(Measurement):
 
 @dataclass(frozen=True)
 class TrackReading:
-    """What one face says."""
+    """Holds the result of comparing one face with the sound."""
 
     track_id: int
     frames: int
@@ -111,7 +112,7 @@ class TrackReading:
 
 
 class SyncScorer:
-    """Face tracks, then the best approximate method that is installed."""
+    """Finds face tracks, and compares them by the best approximate method that is installed."""
 
     def __init__(self, config: SyncConfig) -> None:
         self._config = config
@@ -119,7 +120,7 @@ class SyncScorer:
         self._method = self._load_method()
 
     def score(self, clip: ClipMedia) -> SyncMeasurement:
-        """Raises ClipError if pictures or sound do not decode."""
+        """Measure a clip; raise ClipError if pictures or sound do not decode."""
         if clip.duration_s * FPS < MIN_FRAMES:
             return _not_applicable(f"shorter than {MIN_FRAMES / FPS:.1f} s")
         speech = clip.speech
@@ -170,7 +171,7 @@ class SyncScorer:
 
 
 class SyncNetScorer(SyncScorer):
-    """Face tracks, then SyncNet; the most confident track is the speaker."""
+    """Finds face tracks, and compares them by SyncNet; the most confident track is the speaker."""
 
     _config: SyncNetConfig
 
@@ -187,7 +188,7 @@ class SyncNetScorer(SyncScorer):
 
 
 def load_method() -> LipSyncMethod:
-    """The best approximate method whose weights are installed."""
+    """Load the best approximate method whose weights are installed."""
     light_asd = registry.find(LIGHT_ASD)
     if light_asd is None:
         return load_mouth()
@@ -196,19 +197,19 @@ def load_method() -> LipSyncMethod:
 
 
 def load_light_asd(path: Path) -> LightAsd:
-    """The network that hears who talks."""
+    """Load the network that says who talks."""
     from stages.lipsync.light_asd import LightAsd  # torch: two seconds that mouth_mel does not need
 
     return LightAsd(path)
 
 
 def load_mouth() -> MouthMel:
-    """The method that needs no download."""
+    """Load the method that needs no download."""
     return MouthMel(FaceMesh(registry.require("face_mesh")), registry.require("lips_from_sound"))
 
 
 def track_sound(clip: ClipMedia, track: Track) -> np.ndarray:
-    """The sound of a track's time, float32 [640 n] at 16 kHz, silence where the sound track has none."""
+    """Return the sound of a track's time, float32 [640 n] at 16 kHz, silence where the sound track has none."""
     assert clip.speech is not None
     begin = round(float(clip.dense().times_s[track.first]) * SPEECH_RATE)
     samples = clip.speech[begin : begin + len(track) * SAMPLES_PER_FRAME]
@@ -216,14 +217,16 @@ def track_sound(clip: ClipMedia, track: Track) -> np.ndarray:
 
 
 def best_track(readings: list[TrackReading]) -> TrackReading:
-    """The track that matches the sound best, among those that talk at least half as much as the most talkative."""
+    """Return the track that matches the sound best, among those that talk at least half as much as the one that talks
+    most.
+    """
     most = max(reading.talking_ratio or 0.0 for reading in readings)
     talking = [reading for reading in readings if (reading.talking_ratio or 0.0) >= most / 2]
     return most_confident(talking)
 
 
 def most_confident(readings: list[TrackReading]) -> TrackReading:
-    """The track that matches the sound best."""
+    """Return the track that matches the sound best."""
     return max(readings, key=lambda reading: reading.reading.confidence)
 
 
@@ -237,7 +240,7 @@ def _not_applicable(detail: str) -> SyncMeasurement:
 
 
 def check_lag_curves(config: SyncConfig) -> None:
-    """Before work starts. Raises UserError: Light-ASD's file, if there is one, holds something else."""
+    """Check before work starts; raise UserError if there is a file of Light-ASD that holds something else."""
     if path := registry.find(LIGHT_ASD):
         from stages.lipsync import light_asd
 
@@ -245,7 +248,7 @@ def check_lag_curves(config: SyncConfig) -> None:
 
 
 def check_syncnet(config: SyncNetConfig) -> None:
-    """Before work starts. Raises UserError: no such device, or a file that is no SyncNet (or no Light-ASD)."""
+    """Check before work starts; raise UserError if the device is missing or a file is no SyncNet (or no Light-ASD)."""
     from stages.lipsync.syncnet import network
 
     check_torch(config)
@@ -280,6 +283,24 @@ STAGE: Stage = Stage(
     },
     views=frozenset({"dense", "sound"}),
     resources=Resources(memory_gb=2.0),  # 20 s of pictures take 0.8 GB while they are stacked
+    question=Question(
+        text="Do the lips move in time with this voice?",
+        bad={
+            "sound_late": "the sound is late",
+            "sound_early": "the sound is early",
+            "other_voice": "another voice: dubbed or voice-over",
+            "off_screen_voice": "somebody off screen speaks",
+            "lips_hidden": "the lips cannot be seen",
+            "not_talking": "the mouth does not talk",
+            "singing": "singing or playback",
+        },
+        misled={
+            "other_face": "another face was measured",
+            "quick_motion": "quick motion of the head",
+            "noise_misled": "music or noise behind a voice that is in time",
+        },
+    ),
+    boxes=(FACES,),
 )
 
 

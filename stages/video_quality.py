@@ -1,13 +1,13 @@
-"""How good a clip's pictures are: sharp, clean, well lit, moving, without bars.
+"""This stage measures how good a clip's pictures are: sharp, clean, well lit, moving, without bars.
 
 * ``sharpness``: variance of the Laplacian at a longer side of at most 1024 px; ``noise``: its deviation (Immerkaer);
   ``brisque``: 0 best to 100 worst (stages/quality/brisque.py). Medians over the sampled pictures, bars left out.
 * ``brightness_mean``: mean luma; ``brightness_drift``: largest minus smallest mean of the sampled pictures.
 * ``motion``: mean optical flow in picture widths a second; ``flicker``: jitter of the light from picture to picture;
   ``is_static``: nothing moves anywhere, a still with sound. On the dense view (25 pictures a second).
-* ``border_ratio``: area of dark even bars. A black studio wall that reaches the edge counts as one.
+* ``border_ratio``: area of dark even bars. A black studio wall that reaches the edge counts as a bar.
 * ``iqa``, ``aesthetic`` (1-5): levels of quality as a vision-language model names them (stages/quality/levels.py), in
-  the reference profile with a model in its config; null otherwise. ``brisque`` is never passed off as ``iqa``.
+  the reference profile with a model in its config; null otherwise. ``brisque`` is never used in place of ``iqa``.
 * ``text_area_ratio`` is null in both profiles: no text detector is among the models that the packages ship.
 """
 
@@ -23,6 +23,7 @@ from catalogs.errors import UserError
 from catalogs.media import ClipMedia
 from catalogs.schema import column
 from stages.base import Backend, Measurement, Resources, Stage, StageConfig, operational
+from stages.declared import Question
 from stages.quality import measures
 from stages.quality.brisque import Brisque
 from weights import registry
@@ -33,7 +34,7 @@ MACHINE = "brisque"
 
 @dataclass(frozen=True)
 class VideoQualityConfig(StageConfig):
-    """What is looked at.
+    """Sets limits.
 
     Attributes:
         brisque_pictures: at most this many of the sampled pictures get a BRISQUE score (0.2 s each at 1080p).
@@ -46,7 +47,7 @@ class VideoQualityConfig(StageConfig):
 
 @dataclass(frozen=True)
 class LevelsConfig(VideoQualityConfig):
-    """The same, and which vision-language model names the levels.
+    """Sets the same, and which vision-language model names the levels.
 
     Attributes:
         folder: a local transformers checkpoint of an image-text-to-text model; "" leaves iqa and aesthetic null.
@@ -59,11 +60,11 @@ class LevelsConfig(VideoQualityConfig):
     level_max_side: int = 768
 
     def numbers(self) -> dict[str, Any]:
-        """Which copy of the model counts, not where it lies."""
+        """Return the settings that change numbers: of the model's folder the content, not the path."""
         return super().numbers() | {"weights": folder_sha256(self.folder) if self.folder else "none"}
 
     def needs(self) -> Resources | None:
-        """A GPU, if there is a model to run."""
+        """Ask for a GPU if there is a model to run."""
         return Resources(gpus=1.0, memory_gb=24.0) if self.folder else None
 
 
@@ -87,7 +88,7 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class VideoQualityMeasurement(Measurement):
-    """One row; see COLUMNS."""
+    """Holds one row; see COLUMNS."""
 
     sharpness: float | None = None
     iqa: float | None = None
@@ -104,14 +105,14 @@ class VideoQualityMeasurement(Measurement):
 
 
 class SignalScorer:
-    """Signal measures and BRISQUE."""
+    """Computes signal measures and BRISQUE."""
 
     def __init__(self, config: VideoQualityConfig) -> None:
         self._config = config
         self._brisque = Brisque(registry.require(MACHINE))
 
     def score(self, clip: ClipMedia) -> VideoQualityMeasurement:
-        """Raises ClipError if the pictures do not decode."""
+        """Measure a clip; raise ClipError if the pictures do not decode."""
         rgb, dense = clip.sample().rgb, clip.dense()
         shown = measures.luma(rgb)
         bars = measures.borders(shown)
@@ -135,7 +136,7 @@ class SignalScorer:
 
 
 class LevelsScorer:
-    """The same, and a vision-language model's levels of quality and aesthetics."""
+    """Adds a vision-language model's levels of quality and aesthetics to the signal measures."""
 
     def __init__(self, config: LevelsConfig) -> None:
         from stages.quality.levels import LevelModel
@@ -145,7 +146,7 @@ class LevelsScorer:
         self._model = LevelModel(require_checkpoint(config.folder, "video_quality")) if config.folder else None
 
     def score(self, clip: ClipMedia) -> VideoQualityMeasurement:
-        """Raises ClipError if the pictures do not decode."""
+        """Measure a clip; raise ClipError if the pictures do not decode."""
         row = self._signals.score(clip)
         if self._model is None:
             return replace(row, status="unavailable", status_detail="config folder names no model for iqa, aesthetic")
@@ -159,13 +160,13 @@ class LevelsScorer:
 
 
 def spread(pictures: np.ndarray, n: int) -> np.ndarray:
-    """At most ``n`` of ``pictures`` [T, ...], evenly."""
+    """Return at most ``n`` of ``pictures`` [T, ...], evenly spread."""
     parts = min(n, len(pictures))
     return pictures[((np.arange(parts) + 0.5) * len(pictures) / parts).astype(int)]
 
 
 def check(config: StageConfig) -> None:
-    """Before work starts: the model's folder, if one is named, holds a model. Raises UserError."""
+    """Check before work starts that the model's folder, if one is named, holds a model; raise UserError if not."""
     assert isinstance(config, LevelsConfig)
     if config.level_pictures < 1:
         raise UserError("video_quality: level_pictures must be positive")
@@ -193,6 +194,23 @@ STAGE: Stage = Stage(
     },
     views=frozenset({"sample", "dense"}),
     resources=Resources(memory_gb=1.0),
+    question=Question(
+        text="Is the picture good enough to train on?",
+        bad={
+            "blurred": "blurred or out of focus",
+            "compressed": "blocks or other coding damage",
+            "noisy": "noise or grain",
+            "light": "too dark, too bright or flickering",
+            "overlay": "text, logo or subtitles over the picture",
+            "bars": "black bars or a frame around the picture",
+            "shaky": "shaky camera",
+            "still": "a still picture",
+        },
+        misled={
+            "soft_background": "a soft background taken for blur",
+            "dark_on_purpose": "a dark scene that is well lit",
+        },
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""Two ways to a vision-language model: behind a server, or in this process."""
+"""A vision-language model is reached in two ways: behind a server, or in this process."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
 
 class Captioner(Protocol):
-    """A vision-language model."""
+    """A captioner is a vision-language model that answers questions about pictures."""
 
     def see(self, pictures: list[np.ndarray]) -> Any:
-        """The pictures, uint8 [H, W, 3] RGB each, in the form that :meth:`ask` wants; called in any thread."""
+        """Turn the pictures, uint8 [H, W, 3] RGB each, into what :meth:`ask` takes; called in any thread."""
         ...
 
     async def ask(self, seen: Any, turns: list[dict[str, Any]]) -> Answer:
-        """Its answer to the config's question about the pictures, or to the last of the ``turns`` that followed."""
+        """Answer the config's question about the pictures, or the last of the ``turns`` that followed."""
         ...
 
 
 class ServedCaptioner:
-    """The model behind a server, which is asked many things at once."""
+    """Asks a model behind a server, which answers many questions at once."""
 
     def __init__(self, server: ChatServer, config: SkyCaptionerConfig) -> None:
         self._server, self._config = server, config
 
     def see(self, pictures: list[np.ndarray]) -> dict[str, Any]:
-        """The first turn of the conversation: JPEGs and the question."""
+        """Make the first turn of the conversation: JPEGs and the question."""
         return first_message(pictures, self._config.question, self._config.frames_as)
 
     async def ask(self, seen: dict[str, Any], turns: list[dict[str, Any]]) -> Answer:
-        """Raises ChatError."""
+        """Ask the server; raises ChatError."""
         return await self._server.ask([seen, *turns], Sampling(self._config.max_tokens, self._config.temperature))
 
 
 class LocalCaptioner:
-    """The model in this process, which does one thing at a time."""
+    """Runs the model in this process, one question at a time."""
 
     def __init__(self, config: SkyCaptionerConfig) -> None:
         from stages.captions.qwen_vl import QwenVL
@@ -51,9 +51,9 @@ class LocalCaptioner:
         self._question = config.question
 
     def see(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
-        """As they are."""
+        """Return the pictures unchanged."""
         return pictures
 
     async def ask(self, seen: list[np.ndarray], turns: list[dict[str, Any]]) -> Answer:
-        """Does not wait for anything."""
+        """Answer at once; the method awaits nothing."""
         return self._model.ask(seen, self._question, turns)

@@ -1,9 +1,10 @@
-"""A client of an OpenAI-compatible chat server (``vllm serve``, and whatever else has ``/v1/chat/completions``).
+"""This client talks to an OpenAI-compatible chat server: ``vllm serve``, or any other with ``/v1/chat/completions``.
 
 A passing trouble (429, 5xx, a time limit, a broken connection, a body that is cut off) is tried again after
 ``first_wait_s * 2^n`` seconds, each wait shortened at random by up to half so that many workers do not come back at
-once; a server's ``Retry-After`` is honoured up to ``longest_wait_s``. Every attempt has a limit on its whole length, so
-a server that drips bytes cannot hold a worker. Many questions may be in flight at once (stages/captions/in_flight.py).
+once; a server's ``Retry-After`` is obeyed up to ``longest_wait_s``. Every attempt has a limit on its whole length, so a
+server that sends its answer very slowly cannot hold a worker. Many questions may be in flight at once
+(stages/captions/in_flight.py).
 
 The key comes from the environment (``FUNNEL_CHAT_API_KEY``), travels in a header and is in no message and no log.
 """
@@ -35,13 +36,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server.
+    """Says how long to wait for a server, and how often to ask it.
 
     Attributes:
-        timeout_s: for one attempt, from connecting to the last byte.
-        connect_s: for the connection alone.
+        timeout_s: limit of one attempt, from connecting to the last byte.
+        connect_s: limit of connecting alone.
         attempts: how often the same question is asked.
-        first_wait_s: before the second attempt; doubles from there.
+        first_wait_s: wait before the second attempt; it doubles from there.
         longest_wait_s: limit of a wait, and of what Retry-After may ask for.
     """
 
@@ -53,7 +54,7 @@ class Patience:
 
     @property
     def in_all_s(self) -> float:
-        """The longest that one question can take, with all its attempts and waits."""
+        """Return the longest time that one question can take, with all its attempts and waits."""
         return self.attempts * self.timeout_s + (self.attempts - 1) * self.longest_wait_s
 
 
@@ -62,11 +63,11 @@ class ChatError(Exception):
 
 
 class Unreachable(ChatError):
-    """It did not answer, however often it was asked."""
+    """The server did not answer, however often it was asked."""
 
 
 class Refused(ChatError):
-    """It answered that it will not do this (``status``: 4xx), which another attempt would not change."""
+    """The server refused the question (``status``: 4xx), which another attempt would not change."""
 
     def __init__(self, said: str, status: int) -> None:
         super().__init__(said)
@@ -74,11 +75,13 @@ class Refused(ChatError):
 
 
 class BadAnswer(ChatError):
-    """It answered, but not with a chat completion."""
+    """The server answered, but not with a chat completion."""
 
 
 class _Passing(Exception):
-    """Worth another attempt; ``wait_s`` is what the server asks for, ``final`` what to raise when there is none."""
+    """The attempt failed, but another may succeed; the server asks for ``wait_s``, and ``final`` is raised after the
+    last.
+    """
 
     def __init__(self, reason: str, wait_s: float = 0.0, final: type[ChatError] = Unreachable) -> None:
         super().__init__(reason)
@@ -87,7 +90,7 @@ class _Passing(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said; ``is_complete`` is False if it ran into the limit on its length."""
+    """Holds the model's answer; ``is_complete`` is False if it reached the limit on its length."""
 
     text: str
     is_complete: bool = True
@@ -95,16 +98,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the model may answer."""
+    """Limits and shapes the model's answer."""
 
     max_tokens: int = 2048
     temperature: float = 0.05
 
 
 class ChatServer:
-    """``await ChatServer("http://127.0.0.1:8000/v1", "model").ask(messages, Sampling())``.
+    """Asks a chat server: ``await ChatServer("http://127.0.0.1:8000/v1", "model").ask(messages, Sampling())``.
 
-    Keeps its connections open, as many as there are questions at once; they belong to the event loop of the first.
+    It keeps its connections open, as many as there are questions at once; they belong to the event loop of the first
+    call.
     """
 
     def __init__(self, url: str, model: str, patience: Patience | None = None) -> None:
@@ -115,7 +119,7 @@ class ChatServer:
         self._client = httpx.AsyncClient(
             headers={"User-Agent": "portrait-funnel"} | ({"Authorization": f"Bearer {key}"} if key else {}),
             timeout=httpx.Timeout(self._patience.timeout_s, connect=self._patience.connect_s),
-            limits=httpx.Limits(),  # none: who asks bounds how much is in flight
+            limits=httpx.Limits(),  # no limit here: the caller bounds how many questions are in flight
         )
 
     async def __aenter__(self) -> ChatServer:
@@ -125,10 +129,10 @@ class ChatServer:
         await self._client.aclose()
 
     async def ask(self, messages: Sequence[dict[str, Any]], sampling: Sampling) -> Answer:
-        """One answer.
+        """Ask for one answer, again after passing trouble.
 
         Raises:
-            Unreachable, Refused, BadAnswer: after as many attempts as are worth it.
+            Unreachable, Refused, BadAnswer: there was no answer after all attempts that make sense.
         """
         question = {
             "model": self.model,
@@ -139,7 +143,7 @@ class ChatServer:
         return await self._patiently("POST", "/chat/completions", question, _answer)
 
     async def models(self) -> list[str]:
-        """Names of the models that the server serves. Raises as :meth:`ask`."""
+        """Return the names of the models that the server serves; raises as :meth:`ask`."""
         return await self._patiently("GET", "/models", None, _names)
 
     async def _patiently(self, method: str, path: str, question: dict | None, read: Callable[[Any], T]) -> T:
@@ -175,7 +179,7 @@ class ChatServer:
             raise _Passing(f"not an answer of this interface: {_excerpt(body)!r}", final=BadAnswer) from error
 
     async def _exchange(self, method: str, path: str, question: dict | None) -> tuple[httpx.Response, bytes]:
-        """One request; the response with the body that came."""
+        """Send one request; return the response with its body."""
         body = bytearray()
         async with self._client.stream(method, self._url + path, json=question) as response:
             async for block in response.aiter_bytes():
@@ -186,7 +190,7 @@ class ChatServer:
 
 
 def without_secrets(url: str) -> str:
-    """The URL without a user name and password in it. Raises UserError if it is none."""
+    """Return the URL without a user name and password in it; raise UserError if it is no URL of a server."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
@@ -209,7 +213,7 @@ def _names(document: Any) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    """The operating system's words where it refused ("Connection refused"); the library has only general ones."""
+    """Return the operating system's words where it refused ("Connection refused"); the library's are only general."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:
@@ -219,7 +223,7 @@ def _reason(error: Exception) -> str:
 
 
 def _retry_after_s(response: httpx.Response) -> float:
-    """Seconds only: a server under load says it so, and a date would have to trust its clock."""
+    """Read the wait that a server asks for, in seconds; a date is ignored, because it depends on the server's clock."""
     asked = response.headers.get("Retry-After", "")
     return float(asked) if asked.isdigit() else 0.0
 
@@ -229,7 +233,7 @@ def _status(response: httpx.Response, body: bytes) -> str:
 
 
 def _excerpt(body: bytes) -> str:
-    """One line of a body: an OpenAI-style error's message, else its beginning."""
+    """Return one line of a body: an OpenAI-style error's message, else the body's beginning."""
     text = body.decode("utf-8", "replace")
     try:
         document = json.loads(text)

@@ -1,4 +1,4 @@
-"""Facts in words: plain English sentences and the structured caption. Nothing is said that is not among the facts."""
+"""Facts become plain English sentences and the structured caption, which say nothing that is not among the facts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CAMERAS = {"static": "static camera", "moving": "moving camera"}
 
 
 def sentence(facts: Facts) -> str:
-    """E.g. ``A half-body shot of one person facing the camera, centred, speaking; static camera, bright lighting.``"""
+    """Write ``A half-body shot of one person facing the camera, centred, speaking; static camera, bright lighting.``"""
     shot = SHOTS.get(facts.framing or "", "shot")
     main = [f"A {shot} {_persons(facts.persons)}{_facing(facts)}", *_place(facts), *_action(facts)]
     around = [CAMERAS.get(facts.camera or "", ""), LIGHTS.get(facts.light or "", "")]
@@ -29,7 +29,7 @@ def sentence(facts: Facts) -> str:
 
 
 def structural(facts: Facts) -> StructuralCaption:
-    """The same facts under SkyCaptioner-V1's keys."""
+    """Write the facts under SkyCaptioner-V1's keys."""
     subjects = tuple(_subject(facts, main=i == 0) for i in range(facts.persons))
     return StructuralCaption(
         subjects=subjects,
@@ -63,12 +63,12 @@ def _place(facts: Facts) -> list[str]:
 
 
 def _doing(facts: Facts) -> list[str]:
-    """What the only person is seen to do."""
+    """Say what the only person does."""
     doing = ["speaking"] if facts.speaking else []
     return doing + (["moving about"] if facts.persons == 1 and facts.lively else [])
 
 
 def _action(facts: Facts) -> list[str]:
-    """The same, or the voice that cannot be given to somebody."""
+    """Say what the only person does, or that there is a voice whose speaker is not known."""
     heard = ["with a voice on the sound track"] if facts.voice and not facts.speaking else []
     return _doing(facts) + heard

@@ -1,4 +1,4 @@
-"""The settings of the SkyCaptioner-V1 captioner."""
+"""This config holds the settings of the SkyCaptioner-V1 captioner."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from weights.folder import folder_sha256
 
 @dataclass(frozen=True)
 class SkyCaptionerConfig(StageConfig):
-    """Which model, what it sees, how it is asked.
+    """Says which model captions a clip, what it sees and how it is asked.
 
     Attributes:
-        endpoint: an OpenAI-compatible server, up to and with ``/v1``. Its key, if it wants one: see chat.py.
-        model: the model's name there; the fingerprint knows a served model by this name alone.
+        endpoint: an OpenAI-compatible server, up to and with ``/v1``. If it needs a key, see chat.py.
+        model: the model's name there; of a served model only this name is in the fingerprint.
         folder: a local checkpoint to run in this process instead of asking a server.
         frames: pictures over the whole clip.
         max_side: longest side of a picture in pixels; its shape is kept.
         frames_as: ``images`` (any server) or ``video`` (vLLM; as in the model's training).
-        question: what is asked.
-        max_tokens: of an answer.
-        temperature: of a server's answers; in this process the most probable tokens are taken.
-        fusion_model: a language model that words the prose; "" composes it by rule.
-        fusion_endpoint: its server, if not ``endpoint``.
-        timeout_s: for one attempt at the server.
-        attempts: how often a server in trouble is asked.
-        concurrency: clips that one worker has before a server at once.
+        question: the question to the model.
+        max_tokens: longest answer.
+        temperature: randomness of a server's answers; in this process the most probable tokens are taken.
+        fusion_model: a language model that writes the prose; with "" it is composed by rule.
+        fusion_endpoint: server of ``fusion_model``, if not ``endpoint``.
+        timeout_s: limit of one attempt at the server.
+        attempts: how often a server that fails is asked.
+        concurrency: clips about which one worker asks a server at once.
     """
 
     endpoint: str = operational("http://127.0.0.1:8000/v1")
@@ -55,11 +55,11 @@ class SkyCaptionerConfig(StageConfig):
                 raise UserError(f"caption: {name} must be positive, got {getattr(self, name)!r}")
 
     def numbers(self) -> dict[str, Any]:
-        """Which copy of the model counts, not where it lies."""
+        """Return the settings that change captions: of the model's folder the content, not the path."""
         return super().numbers() | {"weights": folder_sha256(self.folder) if self.folder else "served"}
 
     def needs(self) -> Resources | None:
-        """A GPU for a model in this process; a worker that asks a server mostly waits."""
+        """Ask for a GPU if the model runs in this process; a worker that asks a server mostly waits."""
         return Resources(gpus=1.0, memory_gb=24.0) if self.folder else None
 
     @property

@@ -1,4 +1,4 @@
-"""What the lite captioner knows about a clip: measured attributes only, each None where it was not measured."""
+"""The lite captioner knows these facts about a clip: measured attributes, each None where it was not measured."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from stages.base import StageConfig
-from stages.face_count import ClipFaces
 from stages.head_body import Framing
 from stages.vision.face_mesh import LEFT_EYE, RIGHT_EYE, head_angles
+from stages.vision.main_face import ClipFaces
 
 Place = Literal["left", "centre", "right"]
 Facing = Literal["front", "slightly aside", "side"]
@@ -23,15 +23,15 @@ INNER_LIPS = (13, 14)  # mesh landmarks of their middle
 
 @dataclass(frozen=True)
 class FactRules(StageConfig):
-    """Where one word ends and the next begins.
+    """Says at which numbers a fact gets one word or the next.
 
     Attributes:
         side: share of the width left and right that is not "centre".
-        front_deg, side_deg: turn of the head (median) up to which it faces the camera, and from which it is a profile.
+        front_deg, side_deg: median turn of the head up to which it faces the camera, and from which it is a profile.
         dark, dim, bright: mean luma (0-1) below or above which the picture is called so.
         voiced: share of the sound that must be speech.
         mouth: standard deviation of the lips' gap, in eye distances, of a mouth that moves.
-        lively: standard deviation of the face's place, in face heights, of somebody who moves about.
+        lively: standard deviation of the face's position, in face heights, of a person who moves about.
         still_shift: camera shift between sampled pictures, in picture lengths, that is still a static camera.
         min_pairs: neighbouring pictures that must allow a judgement of the camera.
     """
@@ -51,7 +51,7 @@ class FactRules(StageConfig):
 
 @dataclass(frozen=True)
 class Facts:
-    """One clip. ``persons`` is the larger of the steady person and face counts."""
+    """Holds the facts of one clip; ``persons`` is the larger of the steady person and face counts."""
 
     persons: int = 0
     framing: Framing | None = None
@@ -65,7 +65,7 @@ class Facts:
 
     @property
     def speaking(self) -> bool:
-        """A voice is heard, and the only person's mouth moves."""
+        """Say whether a voice is heard and the only person's mouth moves."""
         return self.persons == 1 and bool(self.voice) and bool(self.mouth_moves)
 
 
@@ -78,7 +78,7 @@ def facing(faces: ClipFaces, rules: FactRules) -> Facing | None:
 
 
 def place(boxes: Sequence[np.ndarray], width: int, rules: FactRules) -> Place | None:
-    """Where the main person's boxes lie in pictures ``width`` pixels wide."""
+    """Say where the main person's boxes lie in pictures ``width`` pixels wide."""
     if not boxes:
         return None
     across = float(np.median([(box[0] + box[2]) / 2 for box in boxes])) / width
@@ -86,14 +86,14 @@ def place(boxes: Sequence[np.ndarray], width: int, rules: FactRules) -> Place | 
 
 
 def mouth_moves(faces: ClipFaces, rules: FactRules) -> bool | None:
-    """Whether the lips' gap changes between the sampled pictures; None with fewer than three faces."""
+    """Say whether the gap of the lips changes between the sampled pictures; None with fewer than three faces."""
     meshes = [face.mesh for face in faces.main if face.mesh is not None]
     gaps = [_apart(mesh, INNER_LIPS) / _apart(mesh, (RIGHT_EYE, LEFT_EYE)) for mesh in meshes]
     return None if len(gaps) < 3 else float(np.std(gaps)) >= rules.mouth
 
 
 def lively(faces: ClipFaces, rules: FactRules) -> bool | None:
-    """Whether the main face changes its place; None with fewer than three faces."""
+    """Say whether the main face changes its position; None with fewer than three faces."""
     if len(faces.main) < 3:
         return None
     centres = np.stack([(face.box[:2] + face.box[2:]) / 2 for face in faces.main])
@@ -102,7 +102,7 @@ def lively(faces: ClipFaces, rules: FactRules) -> bool | None:
 
 
 def light(rgb: np.ndarray, rules: FactRules) -> Light:
-    """From the mean BT.601 luma of uint8 [T, H, W, 3], black bars left out."""
+    """Name the light by the mean BT.601 luma of uint8 [T, H, W, 3], black bars left out."""
     luma = rgb[:, ::4, ::4].astype(np.float32) @ np.asarray([0.299, 0.587, 0.114], np.float32) / 255
     lit = luma[:, luma.max(axis=(0, 2)) > 0.06][:, :, luma.max(axis=(0, 1)) > 0.06]
     mean = float(lit.mean()) if lit.size else 0.0
@@ -110,7 +110,7 @@ def light(rgb: np.ndarray, rules: FactRules) -> Light:
 
 
 def camera(shifts: Sequence[float], rules: FactRules) -> Camera | None:
-    """From stages.captions.motion.camera_shifts."""
+    """Say whether the camera moves, by the shifts of stages.captions.motion.camera_shifts."""
     if len(shifts) < rules.min_pairs:
         return None
     return "static" if float(np.quantile(shifts, 0.8)) <= rules.still_shift else "moving"

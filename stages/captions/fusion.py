@@ -1,11 +1,11 @@
-"""From the structured caption to prose: the fields in a fixed order, or a language model's wording of them.
+"""The structured caption becomes prose: its fields in a fixed order, or a language model's wording of them.
 
 :func:`prose` is deterministic and adds nothing: one clause per subject (the main one first: appearance or type,
 position, action, expression), then the environment, the light, and the shot (type, angle, position, camera motion).
 Empty fields, "other" and repetitions are left out, and underscores become spaces.
 
-SkyCaptioner-V1's own second step has a language model (Qwen2.5-32B-Instruct) word the same fields;
-:func:`fusion_messages` is that question in words of our own.
+SkyCaptioner-V1's own second step lets a language model (Qwen2.5-32B-Instruct) word the same fields;
+:func:`fusion_messages` asks for the same in words of our own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FUSION = (
 
 
 def prose(caption: StructuralCaption) -> str:
-    """One paragraph of the fields; "" if they are all empty."""
+    """Write the fields as one paragraph; "" if they are all empty."""
     subjects = sorted(caption.subjects, key=lambda subject: not subject.is_main_subject)
     shot = [_said(caption.shot_type), _said(caption.shot_angle), _said(caption.shot_position)]
     sentences = [
@@ -40,7 +40,7 @@ def prose(caption: StructuralCaption) -> str:
 
 
 def fusion_messages(caption: StructuralCaption) -> list[dict[str, Any]]:
-    """The question to a language model."""
+    """Write the question to a language model."""
     return [{"role": "user", "content": f"{FUSION}\n\n{caption.to_json()}"}]
 
 
@@ -52,13 +52,13 @@ def _of_subject(subject: Subject) -> str:
 
 
 def _said(text: str) -> str:
-    """The field's words on one line, without underscores and its last full stop; "" if it says nothing."""
+    """Return the field's words on one line, without underscores and the last full stop; "" if it says nothing."""
     words = " ".join(text.replace("_", " ").split()).rstrip(" .;,")
     return "" if words.lower() in UNSAID else words
 
 
 def _lower(text: str) -> str:
-    """With a small first letter, unless the word is an abbreviation or "I"."""
+    """Begin the text with a small letter, unless its first word is an abbreviation or "I"."""
     return text[0].lower() + text[1:] if re.match(r"[A-Z][a-z]|A ", text) else text
 
 

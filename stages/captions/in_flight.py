@@ -1,7 +1,7 @@
-"""Many jobs in flight for code that is not asynchronous: some begin as others end, and each is handed out as it ends.
+"""Many jobs run at once for a caller that is not asynchronous: some begin as others end, and each result is handed out.
 
-The event loop runs while the caller waits for the next result and stands still in between, so there is no second
-thread that a caller would have to guard its state against.
+The event loop runs only while the caller waits for the next result, so there is no second thread that could change the
+caller's state meanwhile.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ T = TypeVar("T")
 def as_finished(
     loop: asyncio.AbstractEventLoop, jobs: Iterable[Coroutine[Any, Any, T]], at_once: int
 ) -> Generator[tuple[int, asyncio.Task[T]], None, None]:
-    """Run the jobs, at most ``at_once`` of them at a time; yields each one's position and finished task.
+    """Run the jobs, at most ``at_once`` of them at a time; yield each one's position and finished task.
 
-    ``jobs`` is read as places become free, so it may end early. Closing the generator cancels what is in flight.
+    A job is taken from ``jobs`` when another has ended. Closing the generator cancels the jobs that are running.
     """
     numbered = enumerate(jobs)
     open_tasks: dict[asyncio.Task[T], int] = {}

@@ -1,8 +1,9 @@
-"""Whether the camera moves, from sparse pictures: the background's points, followed from one picture to the next.
+"""Sparse pictures tell whether the camera moves: points of the background are followed from one picture to the next.
 
 Corners outside the persons' boxes are followed with pyramidal Lucas-Kanade and a similarity transform is fitted to
-their steps (RANSAC). If it explains most of them, the scene moved as one: that is the camera. Its size is the mean
-shift of the picture's four corners and centre. With too few corners (a plain wall) nothing can be said.
+their steps (RANSAC). If it explains most of them, the whole scene moved together, so the camera moved. The size of its
+motion is the mean shift of the picture's four corners and centre. With too few corners (a plain wall) nothing can be
+said.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ TOLERANCE_PX = 1.0
 
 
 def camera_shifts(rgb: np.ndarray, persons: Sequence[np.ndarray]) -> list[float]:
-    """Shift between neighbours of ``rgb`` (uint8 [T, H, W, 3]), in shares of the picture's longer side.
+    """Return the shift between neighbours of ``rgb`` (uint8 [T, H, W, 3]), in shares of the picture's longer side.
 
-    ``persons``: boxes [N, 4] (pixels) of each picture, left out. Pairs that cannot be judged are left out too.
+    ``persons``: boxes [N, 4] (pixels) of each picture, which are left out. Pairs of pictures that cannot be judged are
+    left out too.
     """
     scale = WIDTH / max(rgb.shape[1:3])
     grey = [_grey(picture, scale) for picture in rgb]
@@ -36,7 +38,7 @@ def _grey(picture: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _background(shape: tuple[int, ...], boxes: np.ndarray) -> np.ndarray:
-    """uint8 [H, W]: 255 outside the boxes, which are grown a little for hair and hands."""
+    """Make a mask, uint8 [H, W]: 255 outside the boxes, which are enlarged a little for hair and hands."""
     mask = np.full(shape[:2], 255, np.uint8)
     for x0, y0, x1, y1 in boxes:
         margin = 0.05 * (x1 - x0)
@@ -45,7 +47,7 @@ def _background(shape: tuple[int, ...], boxes: np.ndarray) -> np.ndarray:
 
 
 def _shift(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> float | None:
-    """Pixels; None if the background has too little to follow or does not move as one."""
+    """Return the shift in pixels; None if the background has too little to follow or does not move as a whole."""
     points = cv2.goodFeaturesToTrack(before, maxCorners=150, qualityLevel=0.01, minDistance=5, mask=mask)
     if points is None or len(points) < MIN_POINTS:
         return None

@@ -1,9 +1,9 @@
-"""What a vision-language model is asked: the pictures of a clip, and the structured caption it should answer with.
+"""A vision-language model is shown the pictures of a clip and asked for the structured caption.
 
-Pictures: ``n`` moments evenly from the clip's first frame to its last (SkyCaptioner-V1's own script steps through
-fifteen sixteenths of a clip and squeezes every picture to 360 x 420; here the end is seen and shapes are kept).
-The question names the keys, and the closed lists of values, that SkyCaptioner-V1 was trained to answer with; the
-wording is ours. Who wants the wording of its training puts it into the config (``question``).
+The pictures are ``n`` moments evenly from the clip's first frame to its last (SkyCaptioner-V1's own script goes through
+fifteen sixteenths of a clip and squeezes every picture to 360 x 420; here the end is seen and shapes are kept). The
+question names the keys, and the closed lists of values, that SkyCaptioner-V1 was trained to answer with; the wording is
+ours. To ask in the wording of its training, put that into the config (``question``).
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ AGAIN = (
 
 
 def pictures(clip: ClipMedia, n: int, max_side: int) -> list[np.ndarray]:
-    """``n`` pictures over the whole clip, uint8 [H, W, 3] RGB each, longest side at most ``max_side``.
+    """Return ``n`` pictures over the whole clip, uint8 [H, W, 3] RGB each, longest side at most ``max_side``.
 
-    Out of the dense view while it covers the clip (first and last frame included), else out of the sparse sample.
+    They are from the dense view if that covers the whole clip (first and last frame included), else from the sparse
+    sample.
 
     Raises:
         ClipError: as ``clip.dense()``.
@@ -62,10 +63,10 @@ def _shrunk(rgb: np.ndarray, max_side: int) -> np.ndarray:
 
 
 def first_message(shown: list[np.ndarray], question: str, frames_as: str) -> dict[str, Any]:
-    """The user's turn in an OpenAI-compatible conversation, the pictures in one of :data:`FRAMES_AS`.
+    """Make the user's turn in an OpenAI-compatible conversation, with the pictures in one of :data:`FRAMES_AS`.
 
-    ``images`` is what every server understands. ``video`` is vLLM's form for the frames of one video, one JPEG after
-    the other, divided by commas (vllm pull request 11492): the model then sees them as it did in its training.
+    Every server understands ``images``. ``video`` is vLLM's form for the frames of one video, one JPEG after the other,
+    divided by commas (vllm pull request 11492): the model then sees them as it did in its training.
     """
     encoded = [jpeg(rgb) for rgb in shown]
     parts: list[dict[str, Any]]
@@ -77,12 +78,12 @@ def first_message(shown: list[np.ndarray], question: str, frames_as: str) -> dic
 
 
 def again(answer: str, problem: str) -> list[dict[str, Any]]:
-    """The two turns that ask for the answer once more."""
+    """Make the two turns that ask for the answer once more."""
     return [{"role": "assistant", "content": answer}, {"role": "user", "content": AGAIN.format(problem=problem)}]
 
 
 def jpeg(rgb: np.ndarray) -> str:
-    """Base64 of a JPEG file of ``rgb``, uint8 [H, W, 3]."""
+    """Encode ``rgb``, uint8 [H, W, 3], as a JPEG file in Base64."""
     done, file = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done, "OpenCV encodes every uint8 picture"
     return base64.b64encode(file.tobytes()).decode("ascii")

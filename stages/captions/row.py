@@ -1,4 +1,4 @@
-"""What one row of the caption stage holds, whichever captioner wrote it."""
+"""A row of the caption stage has these columns, whichever captioner wrote it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionMeasurement(Measurement):
-    """One row; see COLUMNS."""
+    """Holds one row; see COLUMNS."""
 
     caption: str | None = None
     caption_structural: str | None = None

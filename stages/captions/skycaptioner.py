@@ -1,12 +1,13 @@
-"""Captions by SkyCaptioner-V1 (arXiv 2504.13074): sixteen pictures in, one JSON object out, checked before it counts.
+"""SkyCaptioner-V1 (arXiv 2504.13074) captions a clip: sixteen pictures in, one JSON object out, which is then checked.
 
 The model answers with the structured caption (stages/captions/structure.py). An answer that cannot be read as one is
-sent back once, with what is wrong with it; a second such answer is the clip's failure ``bad_response``. The prose is
-made of the structure (stages/captions/fusion.py), by rule or, with ``fusion_model``, by a language model.
+sent back once, with what is wrong with it; after a second such answer the clip fails with ``bad_response``. The prose
+is made from the structure (stages/captions/fusion.py), by rule or, with ``fusion_model``, by a language model.
 
-Two ways to the model: a server (``endpoint``; e.g. ``vllm serve Skywork/SkyCaptioner-V1 --limit-mm-per-prompt
-'{"image": 16}'``) or this process (``folder``). A server works on many questions together: each worker keeps up to
-``concurrency`` of them in flight, so it sees at most workers x ``concurrency`` at once. One clip at a time is decoded.
+The model is reached in one of two ways: through a server (``endpoint``; e.g. ``vllm serve Skywork/SkyCaptioner-V1
+--limit-mm-per-prompt '{"image": 16}'``) or in this process (``folder``). A server works on many questions together:
+each worker keeps up to ``concurrency`` of them in flight, so it gets at most workers x ``concurrency`` at once. Clips
+are decoded one at a time.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
     from stages.captions.chat import Answer, ChatError, ChatServer, Patience
 
 FUSION_TOKENS = 512
-NO_CLIPS_FAULT = frozenset({401, 403, 404})  #: a wrong key, no such model
+NO_CLIPS_FAULT = frozenset({401, 403, 404})  #: HTTP codes that every clip would get: a wrong key, no such model
 
 
 class SkyCaptionerScorer:
-    """Asks, checks, asks once more, words the prose: of one clip, or of many at once where a server answers."""
+    """Captions one clip, or many at once where a server answers: asks, checks, asks once more, writes the prose."""
 
     def __init__(self, config: SkyCaptionerConfig) -> None:
         self._config = config
@@ -51,16 +52,23 @@ class SkyCaptionerScorer:
         self.patience_s = (3 if self._fusion else 2) * patience(config).in_all_s  # the second question is the repair
         self._loop = asyncio.new_event_loop()
         weakref.finalize(self, self._loop.close)
-        self._decoding = ThreadPoolExecutor(1, "decoding")  # one: a decoded clip may take half a gigabyte
+        self._decoding = ThreadPoolExecutor(1, "decoding")  # a single thread: a decoded clip may take half a gigabyte
 
     def score(self, clip: ClipMedia) -> CaptionMeasurement:
-        """Raises ClipError: what decoding raises, unreachable, bad_response; UserError if no clip would be answered."""
+        """Caption one clip.
+
+        Raises:
+            ClipError: what decoding raises, unreachable, bad_response.
+            UserError: the server would refuse every clip.
+        """
         return self._loop.run_until_complete(self._measured(self._look(clip)))
 
     def score_many(
         self, clips: Iterable[ClipMedia]
     ) -> Generator[tuple[int, Callable[[], CaptionMeasurement]], None, None]:
-        """See BatchScorer; in memory are one decoded clip and the JPEGs of at most ``concurrency``."""
+        """Caption many clips, see BatchScorer; memory holds one decoded clip and the JPEGs of at most ``concurrency``
+        clips.
+        """
         jobs = (self._decoded_and_measured(clip) for clip in clips)
         finished = as_finished(self._loop, jobs, self.concurrency)
         with closing(finished):
@@ -71,7 +79,7 @@ class SkyCaptionerScorer:
         return await self._measured(await self._loop.run_in_executor(self._decoding, self._look_and_forget, clip))
 
     def _look_and_forget(self, clip: ClipMedia) -> Any:
-        """As :meth:`_look`, but the clip is left without pictures: the caller keeps it as long as the batch takes."""
+        """Return the pictures as :meth:`_look` does, but keep none in ``clip``, which lives as long as the batch."""
         passing = replace(clip)
         try:
             return self._look(passing)
@@ -122,7 +130,7 @@ class SkyCaptionerScorer:
 
 
 def _outcome(error: ChatError) -> Exception:
-    """What a server's trouble means: the end of the run, or one clip's failure (which may pass, or not)."""
+    """Turn a server's trouble into the end of the run, or into one clip's failure (which may pass, or not)."""
     from stages.captions.chat import BadAnswer, Refused
 
     if isinstance(error, Refused) and error.status in NO_CLIPS_FAULT:
@@ -132,7 +140,10 @@ def _outcome(error: ChatError) -> Exception:
 
 
 def read(answer: Answer) -> StructuralCaption:
-    """The structured caption in an answer, also from between code fences. Raises ValueError that says what is wrong."""
+    """Read the structured caption in an answer, also from between code fences.
+
+    Raises ValueError that says what is wrong with the answer.
+    """
     if not answer.is_complete:
         raise ValueError("the answer is longer than allowed and breaks off")
     begin, end = answer.text.find("{"), answer.text.rfind("}")
@@ -142,7 +153,7 @@ def read(answer: Answer) -> StructuralCaption:
 
 
 def check(config: StageConfig) -> None:
-    """Before work starts: the model is there and takes so many pictures. Raises UserError, one line."""
+    """Check, before work starts, that the model is there and takes so many pictures; raise UserError, one line."""
     assert isinstance(config, SkyCaptionerConfig)
     if config.folder:
         from stages.captions import qwen_vl
@@ -173,7 +184,10 @@ async def _check_server(endpoint: str, model: str, config: SkyCaptionerConfig) -
 
 
 async def _check_pictures(config: SkyCaptionerConfig) -> None:
-    """One token about grey pictures: a server that takes fewer of them says so here and not once per clip."""
+    """Ask for one token about grey pictures.
+
+    A server that takes fewer pictures refuses here, and not once per clip.
+    """
     from stages.captions.chat import ChatError, Refused, Sampling
 
     grey = [np.full((56, 56, 3), 128, np.uint8)] * config.frames
@@ -199,14 +213,14 @@ def _captioner(config: SkyCaptionerConfig) -> Captioner:
 
 
 def patience(config: SkyCaptionerConfig) -> Patience:
-    """With a server at work."""
+    """Return how patiently a server at work is asked."""
     from stages.captions.chat import Patience
 
     return Patience(timeout_s=config.timeout_s, attempts=config.attempts)
 
 
 def server(url: str, model: str, config: SkyCaptionerConfig) -> ChatServer:
-    """That model's server, asked as patiently as the config says."""
+    """Return that model's server, asked as patiently as the config says."""
     from stages.captions.chat import ChatServer
 
     return ChatServer(url, model, patience(config))

@@ -1,7 +1,7 @@
-"""The structured caption: SkyCaptioner-V1's keys, so that captions of any origin are one kind of JSON.
+"""The structured caption has SkyCaptioner-V1's keys, so that captions of any origin are the same kind of JSON.
 
-Keys as in SkyCaptioner-V1's published answers (github.com/SkyworkAI/SkyCaptioner-V1). Every value but ``subjects`` is a
-string; what was not seen or measured is an empty string.
+The keys are those of SkyCaptioner-V1's published answers (github.com/SkyworkAI/SkyCaptioner-V1). Every value but
+``subjects`` is a string; what was not seen or measured is an empty string.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CLIP_TEXTS = ("shot_type", "shot_angle", "shot_position", "camera_motion", "envi
 
 @dataclass(frozen=True)
 class Subject:
-    """One subject; ``type`` is e.g. Human, ``sub_type`` e.g. Woman."""
+    """Describes one subject; ``type`` is e.g. Human, ``sub_type`` e.g. Woman."""
 
     type: str
     sub_type: str = ""
@@ -29,7 +29,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class StructuralCaption:
-    """One clip."""
+    """Describes one clip."""
 
     subjects: tuple[Subject, ...] = ()
     shot_type: str = ""
@@ -40,7 +40,7 @@ class StructuralCaption:
     lighting: str = ""
 
     def to_json(self) -> str:
-        """SkyCaptioner-V1's layout, on one line."""
+        """Write SkyCaptioner-V1's layout, on one line."""
         fields = asdict(self)
         fields["subjects"] = [
             {"TYPES": {"type": subject.pop("type"), "sub_type": subject.pop("sub_type")}, **subject}
@@ -50,10 +50,11 @@ class StructuralCaption:
 
     @classmethod
     def parse(cls, text: str) -> StructuralCaption:
-        """Read a captioner's answer. Unknown keys are ignored: models add some.
+        """Read a captioner's answer; unknown keys are ignored, because models add some.
 
         Raises:
-            ValueError: not one JSON object, a key is missing, or a value has the wrong type; the message says which.
+            ValueError: it is not one JSON object, a key is missing, or a value has the wrong type; the message says
+                which.
         """
         given = _object(json.loads(text), "caption")
         subjects = given.get("subjects")

@@ -1,5 +1,5 @@
-"""Lip sync: face tracks, the two ways of comparing a mouth with a sound, and the lag curves that both give.
+"""This package measures lip sync: face tracks, ways of comparing a mouth with a sound, and their lag curves.
 
-Pure numpy (and torch for Light-ASD) on frames and samples; the path of any weights is handed in.
-No columns, no policy, no choice between the methods: those belong to stages/sync.py.
+Pure numpy (and torch for Light-ASD and SyncNet) on frames and samples; the caller hands in the path of any weights. No
+columns, no policy, no choice between the methods: those belong to stages/sync.py.
 """

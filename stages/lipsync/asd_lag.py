@@ -1,14 +1,14 @@
-"""Method ``light_asd_lag``: lag curves of Light-ASD's encoders, together with the curve of ``mouth_mel``.
+"""The method ``light_asd_lag`` joins lag curves of Light-ASD's encoders with the curve of ``mouth_mel``.
 
-Light-ASD was trained to say whether a mouth talks, not whether it is in sync, and its fused score does not: a face
-talking to somebody else's speech passes. But its encoders, read apart, move with speech:
+Light-ASD was trained to say whether a mouth talks, not whether it is in sync, and its joint score does not say that: it
+also accepts a face that talks while somebody else is heard. But each of its encoders alone follows speech:
 
-- *loudness*: the talking logit of the picture alone against the log energy of the sound; nothing fitted.
+- *loudness*: the talking logit of the picture alone against the log energy of the sound; nothing is fitted.
 - *encodings*: the canonical components that the two encodings share, fitted by scripts/fit_sync.py on a few
   permissively licensed talking clips, whose sha256 the weights file lists.
 
-The curve is half the one of mouth_mel and a quarter of each of these: their errors differ, so the mean peaks where the
-sync is. Own against swapped sound it separates better than any of the three (see benchmarks/sync.py).
+The curve is half the curve of mouth_mel and a quarter of each of these: their errors differ, so the mean peaks where
+the sync is. It separates a face's own sound from swapped sound better than any of the three (see benchmarks/sync.py).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:  # torch takes two seconds to import, and only this method nee
 
 METHOD = "light_asd_lag"
 MOUTH_SHARE, LOUDNESS_SHARE, ENCODING_SHARE = 0.5, 0.25, 0.25
-WIDTH = 128  #: of both encodings
-COMPONENTS, RIDGE = 10, 0.3  #: ridge as a share of a feature's variance; best of three tried, leaving one clip out
+WIDTH = 128  #: numbers in each of the two encodings
+COMPONENTS, RIDGE = 10, 0.3  #: ridge as a share of a feature's variance; the best of three, leaving one clip out
 
 
 @dataclass(frozen=True)
 class SeenFace:
-    """One track: lips as in mouth_mel, encoding float32 [T, 128], talking logit of the picture float32 [T]."""
+    """Holds a track's lips as in mouth_mel, encoding float32 [T, 128] and talking logit of the picture float32 [T]."""
 
     lips: SeenLips
     encoding: np.ndarray
@@ -49,7 +49,7 @@ class SeenFace:
 
 @dataclass(frozen=True)
 class HeardVoice:
-    """One sound: lips as in mouth_mel, encoding float32 [T, 128], log energy float32 [T]."""
+    """Holds a sound's lips as in mouth_mel, encoding float32 [T, 128] and log energy float32 [T]."""
 
     lips: HeardLips
     encoding: np.ndarray
@@ -60,7 +60,7 @@ class HeardVoice:
 
 
 class LightAsdLag:
-    """``LightAsdLag(…).compare(rgb, track, samples)``; its steps, named as MouthMel's, serve fitting and benchmarks."""
+    """Compares a face track with a sound; fitting and benchmarks also call its steps, named as in MouthMel."""
 
     name = METHOD
 
@@ -68,7 +68,7 @@ class LightAsdLag:
         self.mouth, self.network, self.projection = mouth, network, projection
 
     def compare(self, rgb: np.ndarray, track: Track, samples: np.ndarray) -> Comparison | None:
-        """See :class:`stages.lipsync.method.LipSyncMethod`."""
+        """Compare a track with a sound; see :class:`stages.lipsync.method.LipSyncMethod`."""
         seen = self.see(rgb, track)
         if seen is None:
             return None
@@ -77,7 +77,9 @@ class LightAsdLag:
         return Comparison(reading, self.network.talking_logit(seen.encoding, heard.encoding))
 
     def see(self, rgb: np.ndarray, track: Track) -> SeenFace | None:
-        """What a track shows (``rgb`` uint8 [T, H, W, 3] of the clip); None if the mesh does not find the face."""
+        """Encode the pictures of a track (``rgb`` uint8 [T, H, W, 3] of the clip); None if the mesh does not find the
+        face.
+        """
         lips = self.mouth.see(rgb, track)
         if lips is None:
             return None
@@ -85,12 +87,12 @@ class LightAsdLag:
         return SeenFace(lips, encoding, self.network.picture_logit(encoding))
 
     def hear(self, samples: np.ndarray, n_frames: int) -> HeardVoice:
-        """What a sound says (float32 [N] at 16 kHz from the moment of the first picture)."""
+        """Encode a sound (float32 [N] at 16 kHz from the moment of the first picture)."""
         encoding = self.network.encode_sound(mfcc(samples, WINDOWS_PER_FRAME * n_frames))
         return HeardVoice(self.mouth.hear(samples, n_frames), encoding, loudness(samples, n_frames))
 
     def curve(self, seen: SeenFace, heard: HeardVoice) -> np.ndarray:
-        """Lag curve [31] of equally many pictures and frames of sound."""
+        """Return the lag curve [31] of equally many pictures and frames of sound."""
         by_mouth = self.mouth.curve(seen.lips, heard.lips)
         by_loudness = lag_curve(_prepared(seen.logit[:, None]), _prepared(heard.loudness[:, None]))
         by_encoding = lag_curve(
@@ -101,12 +103,12 @@ class LightAsdLag:
 
 @dataclass(frozen=True)
 class CanonicalPair:
-    """Linear maps of both encodings onto the components that they share.
+    """Holds linear maps of both encodings onto the components that they share.
 
     Attributes:
         picture_map, sound_map: float32 [128, k], applied to centred encodings.
         picture_mean, sound_mean: float32 [128].
-        fitted_on: sha256 of the media files used: clips of these files are not to be scored as a test.
+        fitted_on: sha256 of the media files used; clips of these files must not be used as a test.
     """
 
     picture_map: np.ndarray
@@ -116,22 +118,22 @@ class CanonicalPair:
     fitted_on: tuple[str, ...] = ()
 
     def picture(self, encoding: np.ndarray) -> np.ndarray:
-        """float32 [T, k]."""
+        """Map encodings of pictures [T, 128] to components, float32 [T, k]."""
         return (encoding - self.picture_mean) @ self.picture_map
 
     def sound(self, encoding: np.ndarray) -> np.ndarray:
-        """float32 [T, k]."""
+        """Map encodings of sound [T, 128] to components, float32 [T, k]."""
         return (encoding - self.sound_mean) @ self.sound_map
 
     @classmethod
     def unfitted(cls) -> CanonicalPair:
-        """The first components as they are: a placeholder while the real ones are being fitted."""
+        """Make maps that take the first components unchanged: a placeholder while the real maps are being fitted."""
         eye, zero = np.eye(WIDTH, COMPONENTS, dtype=np.float32), np.zeros(WIDTH, np.float32)
         return cls(eye, eye, zero, zero)
 
     @classmethod
     def load(cls, path: Path) -> CanonicalPair:
-        """From the npz file that :meth:`save` wrote."""
+        """Read the npz file that :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in ("picture_map", "sound_map", "picture_mean", "sound_mean")}
             return cls(**arrays, fitted_on=tuple(str(sha) for sha in stored["fitted_on"]))
@@ -149,7 +151,7 @@ class CanonicalPair:
 
     @classmethod
     def fit(cls, pairs: Sequence[tuple[SeenFace, HeardVoice]], fitted_on: Sequence[str]) -> CanonicalPair:
-        """Ridge canonical correlation of talking faces with their own sound."""
+        """Fit the maps by ridge canonical correlation of talking faces with their own sound."""
         picture = np.concatenate([_prepared(seen.encoding) for seen, _ in pairs]).astype(float)
         sound = np.concatenate([_prepared(heard.encoding) for _, heard in pairs]).astype(float)
         picture_mean, sound_mean = picture.mean(axis=0), sound.mean(axis=0)
@@ -167,7 +169,7 @@ class CanonicalPair:
 
 
 def loudness(samples: np.ndarray, n_frames: int) -> np.ndarray:
-    """Log energy of each frame's 40 ms, float32 [n_frames]."""
+    """Return the log energy of each frame's 40 ms, float32 [n_frames]."""
     hop = HOP * WINDOWS_PER_FRAME
     padded = np.pad(samples[: n_frames * hop].astype(float), (0, max(0, n_frames * hop - len(samples))))
     return np.log((padded.reshape(n_frames, hop) ** 2).mean(axis=1) + 1e-8).astype(np.float32)
@@ -178,7 +180,7 @@ def _prepared(series: np.ndarray) -> np.ndarray:
 
 
 def _ridge_whitening(centred: np.ndarray) -> np.ndarray:
-    """[128, 128] map to uncorrelated unit variance, each feature first scaled to its standard deviation."""
+    """Return the [128, 128] map to uncorrelated unit variance; each feature is first scaled to its deviation."""
     scale = centred.std(axis=0) + 1e-6
     scaled = centred / scale
     values, vectors = np.linalg.eigh(scaled.T @ scaled / len(scaled) + RIDGE * np.eye(scaled.shape[1]))

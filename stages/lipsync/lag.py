@@ -1,10 +1,10 @@
-"""Lag curves: how well two series agree when one of them is moved, and what a curve says about sync.
+"""A lag curve says how well two series agree when one of them is moved; its peak tells the offset of a sound.
 
 Sign: a lag of +k means that what the picture shows at frame t is heard at frame t + k, so + is sound late.
 
-Slow drifts (loudness of a scene, a turning head) agree at every lag and hide the peak: series are high-passed over one
-second first. Networks pad their ends, which makes a false peak at lag 0 even for somebody else's sound: 8 frames at
-either end are left out, and before the high-pass, whose average would carry them another half second inwards.
+Slow drifts (loudness of a scene, a turning head) agree at every lag and hide the peak, so series are high-passed over
+one second first. Networks pad their ends, which makes a false peak at lag 0 even for somebody else's sound. Therefore 8
+frames at either end are left out, before the high-pass, whose average would spread them another half second inwards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import scipy
 
 FPS = 25
 MAX_LAG = 15  #: frames (0.6 s), SyncNet's range
-END_FRAMES = 8  #: left out at either end
+END_FRAMES = 8  #: frames left out at either end
 HIGH_PASS_FRAMES = 25  #: one second
 NEAR = 3  #: lags this close to the best belong to its peak
 REFERENCE_FRAMES = 125  #: 5 s: a curve's noise falls as 1/sqrt(frames), so confidences are scaled to this length
@@ -25,12 +25,12 @@ MIN_FRAMES = 38  #: 1.5 s: at the largest lag 7 frames are left to compare
 
 @dataclass(frozen=True)
 class LagReading:
-    """What a lag curve says.
+    """Holds what a lag curve says.
 
     Attributes:
         offset_frames: the lag of the best agreement at 25 fps; + = sound late.
         confidence: (best - median) * sqrt(n / 125), n = frames compared.
-        margin: best minus the best outside ±3 frames of it, at the same scale.
+        margin: best agreement minus the best that is more than 3 frames away from it, at the same scale.
         distance: 1 - best agreement: 0 for a perfect match, 1 for none.
     """
 
@@ -41,12 +41,12 @@ class LagReading:
 
 
 def high_pass(series: np.ndarray, frames: int = HIGH_PASS_FRAMES) -> np.ndarray:
-    """``series`` [T, ...] less its moving average over ``frames``."""
+    """Subtract from ``series`` [T, ...] its moving average over ``frames``."""
     return series - scipy.ndimage.uniform_filter1d(series, frames, axis=0, mode="reflect")
 
 
 def lag_curve(picture: np.ndarray, sound: np.ndarray, max_lag: int = MAX_LAG) -> np.ndarray:
-    """Mean correlation per lag -max_lag..+max_lag, float64 [2 max_lag + 1], each within -1..1.
+    """Return the mean correlation per lag -max_lag..+max_lag, float64 [2 max_lag + 1], each within -1..1.
 
     The products that overlap at a lag are summed over the energy of the whole series, not of the overlap: at large
     lags of short clips few frames overlap, and their own correlation would peak there by chance.
@@ -69,12 +69,12 @@ def lag_curve(picture: np.ndarray, sound: np.ndarray, max_lag: int = MAX_LAG) ->
 
 
 def trim(series: np.ndarray) -> np.ndarray:
-    """Without the frames at either end."""
+    """Cut off the frames at either end."""
     return series[END_FRAMES : len(series) - END_FRAMES]
 
 
 def read_curve(curve: np.ndarray, n_frames: int) -> LagReading:
-    """Offset, confidence and margin of a curve made from ``n_frames`` frames (ends included)."""
+    """Return offset, confidence and margin of a curve made from ``n_frames`` frames (ends included)."""
     max_lag = len(curve) // 2
     best = int(curve.argmax())
     outside = np.delete(curve, slice(max(0, best - NEAR), best + NEAR + 1))

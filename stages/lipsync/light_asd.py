@@ -1,8 +1,8 @@
-"""Light-ASD: which faces talk (Liao et al., CVPR 2023), with its two encoders open to be read one by one.
+"""Light-ASD says which faces talk (Liao et al., CVPR 2023); here its two encoders can also be read separately.
 
-Each encoder adds a branch of 3-wide and one of 5-wide convolutions, split into space (or frequency) and time, three
-times over. The sum of both encodings runs through two recurrent layers for the talking score; the layer ``lossV``
-reads a talking logit from the picture alone. Parameter names are those of the published files.
+Each encoder has three blocks, and each block adds a branch of 3-wide and one of 5-wide convolutions, split into space
+(or frequency) and time. The sum of both encodings runs through two recurrent layers for the talking score; the layer
+``lossV`` reads a talking logit from the picture alone. Parameter names are those of the published files.
 
 Source: the paper, section 3, and the public repository Junhua-Liao/Light-ASD (``model/``; MIT).
 """
@@ -20,22 +20,23 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from weights.inspection import torch_file
 
-WHAT = "Light-ASD"  #: in messages
+WHAT = "Light-ASD"  #: name of the model in messages
 WIDTH = 128  #: channels of every encoding
 CROP = 112  #: pixels
-GREY_MEAN, GREY_STD = 0.4161, 0.1688  # of the training crops, 0..1 (Model.py)
+GREY_MEAN, GREY_STD = 0.4161, 0.1688  # mean and deviation of the training crops, 0..1 (Model.py)
 BATCH_NORM_EPS = 1e-3  # Encoder.py
 CHUNK, MARGIN = 64, 6  # frames per pass and its overlap: three blocks look 2 frames to each side
 
 
 class Branches(nn.Module):
-    """One block: a 3-wide and a 5-wide branch, each first across (space or frequency), then along time; summed, mixed.
+    """A block has a 3-wide and a 5-wide branch, each first across (space or frequency), then along time; both are
+    added.
 
     Args:
-        name: what the first layers look across, and the prefix of their parameters: ``s`` (space, pictures: 3D
-            layers) or ``m`` (mel, sound: 2D layers).
+        name: what the first layers look across, and the prefix of their parameters: ``s`` (space, pictures: 3D layers)
+            or ``m`` (mel, sound: 2D layers).
         n_in, n_out: channels.
-        stride: of the first layers, in space.
+        stride: stride of the first layers, in space.
     """
 
     def __init__(self, name: str, n_in: int, n_out: int, stride: int = 1):
@@ -76,7 +77,7 @@ class Branches(nn.Module):
 
 
 class VisualEncoder(nn.Module):
-    """Grey face crops [B, 1, T, 112, 112] to [B, T, 128]."""
+    """Encodes grey face crops [B, 1, T, 112, 112] to [B, T, 128]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +91,7 @@ class VisualEncoder(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Cepstra [B, 1, 13, 4 T] to [B, T, 128]."""
+    """Encodes cepstra [B, 1, 13, 4 T] to [B, T, 128]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +113,7 @@ def _halve_time(x: torch.Tensor) -> torch.Tensor:
 
 
 class Recurrence(nn.Module):
-    """Forward in time, then backward over what that gave."""
+    """Runs a layer forward in time, then one backward over its output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +126,7 @@ class Recurrence(nn.Module):
 
 
 class Encoders(nn.Module):
-    """The encoders and what joins them, under their published names."""
+    """Holds the encoders and the layer that joins them, under their published names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +136,7 @@ class Encoders(nn.Module):
 
 
 class Head(nn.Module):
-    """Logits of silent and talking."""
+    """Computes the logits of silent and talking."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +144,7 @@ class Head(nn.Module):
 
 
 class Network(nn.Module):
-    """The layers under their published names."""
+    """Holds the layers under their published names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +153,7 @@ class Network(nn.Module):
 
 
 class LightAsd:
-    """The encoders and the scores over them. Without a path the weights are random (tests of shapes).
+    """Runs the encoders and the scores over them; without a path the weights are random (tests of shapes).
 
     Raises:
         UserError: the file does not hold Light-ASD's parameters.
@@ -171,9 +172,10 @@ class LightAsd:
 
     @torch.inference_mode()
     def encode_picture(self, crops: np.ndarray) -> np.ndarray:
-        """float32 [T, 128] of grey crops uint8 [T, 112, 112], cut as :func:`stages.lipsync.tracks.asd_crops` does.
+        """Encode grey crops uint8 [T, 112, 112], cut as :func:`stages.lipsync.tracks.asd_crops` does, to float32 [T,
+        128].
 
-        In chunks that overlap by the encoder's reach: the numbers of one pass, in bounded memory.
+        It works in chunks that overlap by the encoder's reach: the numbers of a single pass, in bounded memory.
         """
         total, parts = len(crops), []
         for start in range(0, total, CHUNK):
@@ -185,23 +187,23 @@ class LightAsd:
 
     @torch.inference_mode()
     def encode_sound(self, cepstra: np.ndarray) -> np.ndarray:
-        """float32 [T, 128] of cepstra float32 [4 T, 13], :func:`stages.lipsync.mfcc.mfcc` of the same time."""
+        """Encode cepstra float32 [4 T, 13], :func:`stages.lipsync.mfcc.mfcc` of the same time, to float32 [T, 128]."""
         return self._network.model.audioEncoder(torch.from_numpy(cepstra.T[None, None].copy()))[0].numpy()
 
     @torch.inference_mode()
     def picture_logit(self, visual: np.ndarray) -> np.ndarray:
-        """float32 [T], the picture alone: > 0 looks like talking."""
+        """Return the talking logit by the picture alone, float32 [T]: > 0 looks like talking."""
         return self._network.lossV.FC(torch.from_numpy(visual))[:, 1].numpy()
 
     @torch.inference_mode()
     def talking_logit(self, visual: np.ndarray, audio: np.ndarray) -> np.ndarray:
-        """float32 [T], picture and sound together: > 0 talks. It says nothing about sync."""
+        """Return the talking logit by picture and sound, float32 [T]: > 0 talks. It says nothing about sync."""
         both = torch.from_numpy(visual + audio)[None]
         return self._network.lossAV.FC(self._network.model.GRU(both))[0, :, 1].numpy()
 
 
 def inspect(path: Path) -> None:
-    """Raises UserError if ``path`` does not hold Light-ASD; code in the file is not run."""
+    """Raise UserError if ``path`` does not hold Light-ASD; code in the file is not run."""
     with torch.device("meta"):
         network = Network()
     _load(network, path)

@@ -1,4 +1,4 @@
-"""What all methods of comparing a face with a sound have in common."""
+"""All methods of comparing a face with a sound have this interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stages.lipsync.tracks import Track
 
 @dataclass(frozen=True)
 class Comparison:
-    """One face track against one sound.
+    """Holds the result of comparing one face track with one sound.
 
     Attributes:
         reading: what the lag curve says, -15..+15 frames; + = sound late.
@@ -25,7 +25,7 @@ class Comparison:
 
 
 class LipSyncMethod(Protocol):
-    """mouth_mel, light_asd_lag or syncnet."""
+    """A method compares a face with a sound: mouth_mel, light_asd_lag or syncnet."""
 
     name: str
 

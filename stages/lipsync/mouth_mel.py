@@ -1,15 +1,15 @@
-"""Method ``mouth_mel``: the lips that are seen against the lips that the sound asks for.
+"""The method ``mouth_mel`` compares the lips that are seen with the lips that the sound should have.
 
-Seen: how far the mouth opens (inner lips apart plus chin from nose: the mesh reads the jaw more steadily than the
-lips) and how wide it is, as distances between landmarks in three dimensions, which do not change as the head turns,
-over the size of the parts of the face that do not move in speech.
+Seen are how far the mouth opens (distance of the inner lips plus distance of chin and nose: the mesh finds the jaw more
+steadily than the lips) and how wide it is. They are distances between landmarks in three dimensions, which do not
+change as the head turns, divided by the size of the parts of the face that do not move in speech.
 
-Asked for: a small network reads the same two quantities from 0.28 s of log-mel spectrum. It was trained by
-scripts/fit_sync.py on synthesised speech in eight languages whose phonemes, and so lip shapes, are known to the
-millisecond; no recording of a person was used.
+A small network computes the same two quantities from 0.28 s of log-mel spectrum. scripts/fit_sync.py trained it on
+synthesised speech in eight languages whose phonemes, and so lip shapes, are known to the millisecond; no recording of a
+person was used.
 
-The lag curve is the mean of the two correlations. A sound of somebody else's makes no peak. Approximate: it sees two
-numbers a picture, where SyncNet sees the mouth.
+The lag curve is the mean of the two correlations. Somebody else's sound makes no peak. The method is approximate: it
+sees two numbers a picture, where SyncNet sees the mouth.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ STILL = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 10, 151, 9, 8, 107, 336, 46,
 NOSE_CHIN = (1, 152)
 N_FILTERS, LOW_HZ, HIGH_HZ = 26, 80.0, 7600.0
 WINDOWS_PER_FRAME = 4  #: 10 ms steps at 25 fps
-CONTEXT = 3  #: frames to each side that the network hears
+CONTEXT = 3  #: frames before and after that the network hears too
 N_FEATURES = WINDOWS_PER_FRAME * N_FILTERS * (2 * CONTEXT + 1)
 MAX_UNSEEN = 0.4  #: share of a track's pictures in which the mesh may lose the face
 
 
 @dataclass(frozen=True)
 class SeenLips:
-    """float32 [T, 2] opening and width of the mouth of one track, in sizes of the still face."""
+    """Holds opening and width of the mouth of one track, float32 [T, 2], in sizes of the still face."""
 
     lips: np.ndarray
 
@@ -48,7 +48,7 @@ class SeenLips:
 
 @dataclass(frozen=True)
 class HeardLips:
-    """float32 [T, 2] opening and width that the sound asks for, in standard deviations."""
+    """Holds opening and width that the sound should have, float32 [T, 2], in standard deviations."""
 
     lips: np.ndarray
 
@@ -57,7 +57,7 @@ class HeardLips:
 
 
 class MouthMel:
-    """``MouthMel(mesh, weights).compare(rgb, track, samples)``; its three steps serve fitting and benchmarks."""
+    """Compares a face track with a sound; fitting and benchmarks also call its three steps."""
 
     name = METHOD
 
@@ -66,28 +66,30 @@ class MouthMel:
         self._network = LipsFromSound(weights)
 
     def compare(self, rgb: np.ndarray, track: Track, samples: np.ndarray) -> Comparison | None:
-        """See :class:`stages.lipsync.method.LipSyncMethod`."""
+        """Compare a track with a sound; see :class:`stages.lipsync.method.LipSyncMethod`."""
         seen = self.see(rgb, track)
         if seen is None:
             return None
         return Comparison(read_curve(self.curve(seen, self.hear(samples, len(track))), len(track)))
 
     def see(self, rgb: np.ndarray, track: Track) -> SeenLips | None:
-        """The lips of a track (``rgb`` uint8 [T, H, W, 3] of the clip); None if the mesh does not find the face."""
+        """Measure the lips of a track (``rgb`` uint8 [T, H, W, 3] of the clip); None if the mesh does not find the
+        face.
+        """
         landmarks = track_landmarks(self._mesh, rgb, track)
         return None if landmarks is None else SeenLips(lip_shapes(landmarks))
 
     def hear(self, samples: np.ndarray, n_frames: int) -> HeardLips:
-        """The lips of a sound (float32 [N] at 16 kHz from the moment of the first picture)."""
+        """Predict the lips of a sound (float32 [N] at 16 kHz from the moment of the first picture)."""
         return HeardLips(self._network(sound_features(samples, n_frames)))
 
     def curve(self, seen: SeenLips, heard: HeardLips) -> np.ndarray:
-        """Lag curve [31] of equally many pictures and frames of sound."""
+        """Return the lag curve [31] of equally many pictures and frames of sound."""
         return lag_curve(trim(high_pass(seen.lips)), trim(heard.lips))
 
 
 class LipsFromSound:
-    """The network: features [T, 728] to opening and width [T, 2]. One hidden layer, in numpy."""
+    """The network maps features [T, 728] to opening and width [T, 2]; it has one hidden layer, in numpy."""
 
     def __init__(self, path: Path):
         with np.load(path, allow_pickle=False) as stored:
@@ -101,10 +103,10 @@ class LipsFromSound:
 
 
 def track_landmarks(mesh: FaceMesh, rgb: np.ndarray, track: Track) -> np.ndarray | None:
-    """Landmarks float32 [n, 468, 3] of each picture of a track; the last known ones where the face is lost for a while.
+    """Return landmarks float32 [n, 468, 3] of each picture of a track; where the face is lost, the last known ones.
 
     Returns:
-        None when more than ``MAX_UNSEEN`` of the pictures show no face to the mesh.
+        None when the mesh finds no face in more than ``MAX_UNSEEN`` of the pictures.
     """
     found: list[np.ndarray] = []
     unseen = 0
@@ -121,7 +123,7 @@ def track_landmarks(mesh: FaceMesh, rgb: np.ndarray, track: Track) -> np.ndarray
 
 
 def lip_shapes(landmarks: np.ndarray) -> np.ndarray:
-    """Opening and width of the mouth, float32 [T, 2], from landmarks [T, 468, 3]."""
+    """Return opening and width of the mouth, float32 [T, 2], from landmarks [T, 468, 3]."""
     still = landmarks[:, list(STILL)].astype(float)
     still -= still.mean(axis=1, keepdims=True)
     size = np.sqrt((still**2).sum(axis=(1, 2)) / len(STILL))
@@ -132,7 +134,7 @@ def lip_shapes(landmarks: np.ndarray) -> np.ndarray:
 
 
 def sound_features(samples: np.ndarray, n_frames: int) -> np.ndarray:
-    """What the network hears, float32 [n_frames, 728]: log-mel rows of each frame and its neighbours, high-passed.
+    """Return the network's input, float32 [n_frames, 728]: log-mel rows of each frame and its neighbours, high-passed.
 
     Row 4 k of the spectrum is centred on the moment of picture k.
     """

@@ -1,8 +1,8 @@
-"""Face tracks: one person's face through the pictures of a clip, with a box for every picture.
+"""A face track follows one person's face through the pictures of a clip, with a box for every picture.
 
-Looking for faces is the dear part (several networks' worth of looks at the whole picture), so that happens once a
-second; a known face is looked at again from near by every fifth picture, and the boxes between are straight lines,
-which is close enough at 25 fps once they are smoothed.
+Looking for faces in the whole picture is expensive (the network runs several times), so that happens once a second. A
+known face is looked for near its last place in every fifth picture; the boxes between are interpolated, which is close
+enough at 25 fps once they are smoothed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from stages.vision.faces import Faces
 
 DETECT_EVERY = 25  #: pictures between looks at the whole picture: a face that walks in is found within a second
 FOLLOW_EVERY = 5  #: pictures between looks at a known face: 0.2 s, in which a head moves less than the crop's margin
-MIN_IOU = 0.4  #: between finds 0.2 s apart; Light-ASD's own tracker asks 0.5 between neighbouring pictures
-MAX_GAP = 25  #: pictures that a face may be missed for
-SMOOTH = 13  #: pictures of the running median (the same two files)
-GREY_PAD = (110, 110, 110)  #: beyond the picture (SyncNet's run_pipeline.py, Columbia_test.py)
-CROP_MARGIN = 0.4  #: of the half box (the same two files)
+MIN_IOU = 0.4  #: overlap of finds 0.2 s apart; Light-ASD's own tracker asks 0.5 between neighbouring pictures
+MAX_GAP = 25  #: pictures for which a face may be missing
+SMOOTH = 13  #: pictures of the running median (SyncNet's run_pipeline.py, Light-ASD's Columbia_test.py)
+GREY_PAD = (110, 110, 110)  #: colour beyond the picture (the same two files)
+CROP_MARGIN = 0.4  #: share of the half box (the same two files)
 CROP = 112  #: pixels of Light-ASD's crops
 # S3FD's boxes, which Light-ASD was trained with, reach from the hairline to the chin; MediaPipe's from the brow.
 # Medians over 108 pictures of 19 talking clips (YuNet's boxes, which are drawn as S3FD's, against MediaPipe's).
@@ -32,23 +32,23 @@ BOX_UP = 0.074  #: centre, in box heights
 
 
 class Detector(Protocol):
-    """What is asked of stages.vision.faces.FaceDetector."""
+    """Says what tracking needs of stages.vision.faces.FaceDetector."""
 
     def detect(self, rgb: np.ndarray) -> Faces:
-        """All faces of a picture."""
+        """Find all faces of a picture."""
         ...
 
     def follow(self, rgb: np.ndarray, box: np.ndarray) -> Faces:
-        """The face near ``box``, or none."""
+        """Find the face near ``box``, or none."""
         ...
 
 
 @dataclass(frozen=True)
 class Track:
-    """One face.
+    """Holds the boxes of one face.
 
     Attributes:
-        first: index of its first picture.
+        first: index of the track's first picture.
         boxes: float32 [n, 4], x0 y0 x1 y1 in pixels, for picture ``first``, ``first + 1``, …
         keypoints: float32 [n, 6, 2]: right eye, left eye, nose, mouth, right ear, left ear (the person's own sides).
     """
@@ -62,13 +62,13 @@ class Track:
 
     @property
     def height_px(self) -> float:
-        """Median height of the box."""
+        """Return the median height of the box."""
         return float(np.median(self.boxes[:, 3] - self.boxes[:, 1]))
 
 
 @dataclass
 class _Open:
-    """A track that is still growing: finds by picture index."""
+    """Holds the finds of a track that is still growing, by picture index."""
 
     at: list[int] = field(default_factory=list)
     boxes: list[np.ndarray] = field(default_factory=list)
@@ -81,7 +81,7 @@ class _Open:
 
 
 def find_tracks(rgb: np.ndarray, detector: Detector, min_frames: int = 1) -> list[Track]:
-    """Tracks of at least ``min_frames`` pictures, the longest and largest first.
+    """Find tracks of at least ``min_frames`` pictures, the longest and largest first.
 
     Args:
         rgb: uint8 [T, H, W, 3].
@@ -112,7 +112,7 @@ def _follow(tracks: list[_Open], at: int, rgb: np.ndarray, detector: Detector) -
 
 
 def _link(tracks: list[_Open], at: int, boxes: np.ndarray, keypoints: np.ndarray) -> None:
-    """Give each find to the track it overlaps best; the others begin new ones."""
+    """Give each find to the track that it overlaps best; the others begin new tracks."""
     if not len(boxes):
         return
     open_tracks = [track for track in tracks if at - track.at[-1] <= MAX_GAP]
@@ -148,17 +148,17 @@ def _finish(track: _Open) -> Track:
 
 
 def _between(at: np.ndarray, known_at: list[int], known: np.ndarray) -> np.ndarray:
-    """Straight lines through ``known`` [m, ...] at the pictures ``at``: float32 [n, ...]."""
+    """Interpolate ``known`` [m, ...] linearly at the pictures ``at``: float32 [n, ...]."""
     flat = known.reshape(len(known), -1)
     columns = [np.interp(at, known_at, column) for column in flat.T]
     return np.stack(columns, axis=1).reshape(len(at), *known.shape[1:]).astype(np.float32)
 
 
 def asd_crops(rgb: np.ndarray, track: Track) -> np.ndarray:
-    """Grey crops as Light-ASD was trained on: uint8 [n, 112, 112].
+    """Cut grey crops as Light-ASD was trained on: uint8 [n, 112, 112].
 
-    Its recipe takes SyncNet's square, scales it to 224 and keeps the middle 112: the lower face and mouth. Here that
-    middle is cut directly.
+    Light-ASD takes SyncNet's square, scales it to 224 pixels and keeps the middle 112: the lower face and mouth. Here
+    that middle is cut directly.
     """
     squares = _speech_squares(track.boxes)
     crops = np.empty((len(track), CROP, CROP), np.uint8)
@@ -169,7 +169,7 @@ def asd_crops(rgb: np.ndarray, track: Track) -> np.ndarray:
 
 
 def face_crops(rgb: np.ndarray, track: Track, size: int) -> np.ndarray:
-    """The whole of SyncNet's square in colour: uint8 [n, size, size, 3] RGB."""
+    """Cut the whole of SyncNet's square in colour: uint8 [n, size, size, 3] RGB."""
     crops = np.empty((len(track), size, size, 3), np.uint8)
     for i, (centre_x, centre_y, side) in enumerate(_speech_squares(track.boxes)):
         crops[i] = _cut(rgb[track.first + i], centre_x - side / 2, centre_y - side / 2, side, size)
@@ -177,10 +177,10 @@ def face_crops(rgb: np.ndarray, track: Track, size: int) -> np.ndarray:
 
 
 def _speech_squares(boxes: np.ndarray) -> np.ndarray:
-    """SyncNet's squares, which Light-ASD took over: centre x, centre y and side, float64 [n, 3].
+    """Return SyncNet's squares, which Light-ASD uses too: centre x, centre y and side, float64 [n, 3].
 
-    2.8 half boxes wide, from one half box above the centre of the face to 1.8 below; a box is the square that S3FD
-    would give, after a running median.
+    They are 2.8 half boxes wide, from one half box above the centre of the face to 1.8 below; a box is the square that
+    S3FD would give, after a running median.
     """
     x0, y0, x1, y1 = boxes.astype(float).T
     half = _median(np.maximum(x1 - x0, y1 - y0) / 2 * BOX_SCALE)
@@ -194,7 +194,7 @@ def _median(series: np.ndarray) -> np.ndarray:
 
 
 def _cut(picture: np.ndarray, left: float, top: float, side: float, size: int) -> np.ndarray:
-    """A square of ``picture`` (grey or colour) scaled to ``size`` pixels."""
+    """Cut a square out of ``picture`` (grey or colour) and scale it to ``size`` pixels."""
     scale = side / size
     # Pixel centres: output pixel 0.5 lies at left + 0.5 * scale.
     matrix = np.asarray([[scale, 0, left + scale / 2 - 0.5], [0, scale, top + scale / 2 - 0.5]])
@@ -212,7 +212,7 @@ def _cut(picture: np.ndarray, left: float, top: float, side: float, size: int) -
 
 
 def _window(picture: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """``picture[low:high]`` with padding where that lies outside."""
+    """Return ``picture[low:high]``, padded where that lies outside."""
     height, width = picture.shape[:2]
     before = np.maximum(-low, 0)
     after = np.maximum(high - (width, height), 0)

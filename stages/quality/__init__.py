@@ -1,4 +1,4 @@
-"""How a picture looks: sharpness, noise, borders, motion, BRISQUE, and a model's levels of quality.
+"""This package measures how a picture looks: sharpness, noise, borders, motion, BRISQUE, and a model's quality levels.
 
-Here lives what the picture-quality stage measures with; the stage itself is stages/video_quality.py. No policy, no Ray.
+The stage itself is stages/video_quality.py. No policy, no Ray.
 """

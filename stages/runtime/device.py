@@ -1,7 +1,7 @@
-"""Where networks run: ``device: auto | cpu | cuda`` in a policy's ``config:``, checked before anything starts.
+"""The device of a network is ``device: auto | cpu | cuda`` in a policy's ``config:``, checked before anything starts.
 
-``auto`` is a GPU where the library sees one. ``cuda`` is a promise: without a GPU it is an error and never the CPU.
-ONNX Runtime falls back in silence, so what a session really runs on is looked at each time one is opened.
+``auto`` is a GPU where the library sees one. ``cuda`` is strict: without a GPU it is an error, and the CPU is never
+used instead. ONNX Runtime falls back without a message, so each new session is asked where it really runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 @dataclass(frozen=True)
 class DeviceConfig(StageConfig):
-    """Base of the reference configs.
+    """The reference configs are derived from this one, which names the device.
 
     Attributes:
         device: auto | cpu | cuda.
@@ -32,13 +32,13 @@ class DeviceConfig(StageConfig):
 
 
 def check_device(wanted: str) -> None:
-    """Raises UserError for a word that is no device."""
+    """Raise UserError for a word that is no device."""
     if wanted not in DEVICES:
         raise UserError(f"config 'device' must be one of {', '.join(DEVICES)}, got {wanted!r}")
 
 
 def torch_device(wanted: str) -> torch.device:
-    """The device itself. Raises UserError if CUDA is asked for and this worker has none."""
+    """Return PyTorch's device; raise UserError if CUDA is asked for and this worker has none."""
     import torch
 
     check_device(wanted)
@@ -49,20 +49,21 @@ def torch_device(wanted: str) -> torch.device:
 
 
 def check_torch(config: DeviceConfig) -> None:
-    """Raises UserError if PyTorch has not the device that is asked for."""
+    """Raise UserError if PyTorch does not have the device that is asked for."""
     torch_device(config.device)
 
 
 def check_onnx(config: DeviceConfig) -> None:
-    """Raises UserError if ONNX Runtime has not the device that is asked for."""
+    """Raise UserError if ONNX Runtime does not have the device that is asked for."""
     providers(config.device)
 
 
 def providers(device: str) -> list[str]:
-    """ONNX Runtime's execution providers for ``device``, best first.
+    """Return ONNX Runtime's execution providers for ``device``, best first.
 
     Raises:
-        UserError: no such device, or CUDA asked for where there is no GPU or onnxruntime is built without it.
+        UserError: there is no such device, or CUDA is asked for where there is no GPU or onnxruntime is built without
+            it.
     """
     import onnxruntime
 
@@ -78,7 +79,10 @@ def providers(device: str) -> list[str]:
 
 
 def session_options() -> onnxruntime.SessionOptions:
-    """One CPU thread, as workers are processes, one per core; no arena that grows with every new picture size."""
+    """Return options for one CPU thread, as workers are processes, one per core.
+
+    The arena is off, because it grows with every new picture size.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -90,7 +94,7 @@ def session_options() -> onnxruntime.SessionOptions:
 
 
 def require_provider(session: onnxruntime.InferenceSession, wanted: list[str], what: str) -> None:
-    """Raises UserError if ``session`` runs somewhere else than on the first of ``wanted``."""
+    """Raise UserError if ``session`` runs on another device than the first of ``wanted``."""
     running = session.get_providers()
     if running[0] != wanted[0]:
         raise UserError(

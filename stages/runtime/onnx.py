@@ -1,7 +1,7 @@
-"""Opens an ONNX network for one CPU thread.
+"""An ONNX network is opened for one CPU thread.
 
-Workers are processes, one per core, so a session that starts threads of its own only slows its neighbours down.
-The CPU arena is off: it keeps the largest block it ever needed for as long as the session lives.
+Workers are processes, one per core, so a session with several threads would only slow down its neighbours. The CPU
+arena is off: it keeps the largest block that it ever needed for as long as the session lives.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ PROVIDER = "CPUExecutionProvider"
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """A session on one CPU thread, for networks with more than one input.
+    """Open a session on one CPU thread, for networks with more than one input.
 
     Raises:
-        RuntimeError: onnxruntime would run the network somewhere else than asked.
+        RuntimeError: onnxruntime would run the network on another device than asked.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -32,7 +32,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 class OnnxModel:
-    """A network with one input; calling it gives the outputs in the order of the file."""
+    """Runs a network with one input; calling it returns the outputs in the order of the file."""
 
     def __init__(self, path: Path) -> None:
         self._session = open_session(path)
@@ -41,5 +41,5 @@ class OnnxModel:
         self.input_shape: tuple[int, ...] = tuple(self._input.shape)
 
     def __call__(self, values: np.ndarray) -> list[np.ndarray]:
-        """Runs the network on one float32 array of ``input_shape``."""
+        """Run the network on one float32 array of ``input_shape``."""
         return self._session.run(None, {self._input.name: np.ascontiguousarray(values, np.float32)})

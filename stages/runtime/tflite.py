@@ -1,4 +1,4 @@
-"""Opens a TensorFlow Lite network for one CPU thread (the form in which MediaPipe publishes its networks).
+"""A TensorFlow Lite network (the form in which MediaPipe publishes its networks) is opened for one CPU thread.
 
 A ``.npz`` is such a file with its largest constants stored in 8 bits (scripts/tflite_int8.py).
 """
@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 
 class TfliteModel:
-    """A network with one input; calling it gives the outputs in the order of the file."""
+    """Runs a network with one input; calling it returns the outputs in the order of the file."""
 
     def __init__(self, path: Path) -> None:
         content = unpacked(path) if path.suffix == ".npz" else path.read_bytes()
@@ -23,14 +23,14 @@ class TfliteModel:
         self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._input["shape"])
 
     def __call__(self, values: np.ndarray) -> list[np.ndarray]:
-        """Runs the network on one float32 array of ``input_shape``; the outputs are copies."""
+        """Run the network on one float32 array of ``input_shape``; the outputs are copies."""
         self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(values, np.float32))
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
 
 def unpacked(path: Path) -> bytes:
-    """The TensorFlow Lite file that the ``.npz`` holds, its constants back in half precision."""
+    """Return the TensorFlow Lite file that the ``.npz`` holds, with its constants in half precision again."""
     with np.load(path) as stored:
         scales = np.repeat(stored["scales"].astype(np.float32), stored["runs"])
         values = (stored["codes"] * scales).astype("<f2").view(np.uint8)

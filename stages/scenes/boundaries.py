@@ -1,7 +1,7 @@
-"""From scores per picture to shot boundaries: where exactly, and of which kind.
+"""Scores per picture become shot boundaries: where exactly each lies, and of which kind it is.
 
-A boundary is a run of pictures that the network marks. Where one single step between neighbours carries most of the
-run's change it is a hard cut at that step; otherwise it is gradual, and its blended pictures belong to neither side.
+A boundary is a run of pictures that the network marks. Where a single step between neighbours carries most of the run's
+change it is a hard cut at that step; otherwise it is gradual, and its blended pictures belong to neither side.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 Kind = Literal["cut", "dissolve", "fade"]
 
-FLAT_SPREAD = 8.0  #: grey levels: a picture whose luminance spreads less is black, white or one colour
-CUT_SHARE = 0.5  #: of a run's change that the largest step must carry to be a hard cut
+FLAT_SPREAD = 8.0  #: grey levels: a picture whose luminance spreads less is black, white or of a single colour
+CUT_SHARE = 0.5  #: share of a run's change that the largest step must carry to be a hard cut
 CUT_MAX_RUN = 8  #: pictures: longer runs are gradual even with a hard step inside
 CUT_SEARCH = 2  #: pictures on either side of a run in which the exact step is looked for
 LONG_RUN = 6  #: consecutive pictures inside a transition that make a boundary without a peak of the cut score
@@ -23,7 +23,7 @@ LONG_RUN = 6  #: consecutive pictures inside a transition that make a boundary w
 
 @dataclass(frozen=True)
 class PictureScores:
-    """What is known of each picture of a source, in presentation order; float32 [n] each.
+    """Holds the scores of each picture of a source, in presentation order; float32 [n] each.
 
     Attributes:
         cut: network score 0…1; high at the last picture before a hard cut, at the middle of a gradual one.
@@ -43,7 +43,7 @@ class PictureScores:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Which scores count; see stages.scene_split.SceneSplitConfig for the meaning of each."""
+    """Says which scores count; see stages.scene_split.SceneSplitConfig for the meaning of each."""
 
     peak: float
     edge: float
@@ -52,7 +52,10 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Boundary:
-    """Between two shots. ``last_old`` is -1 and ``first_new`` is n where the source begins or ends inside one."""
+    """A boundary lies between two shots: after the last picture of the old one and before the first of the new one.
+
+    ``last_old`` is -1 where the source begins inside a transition, ``first_new`` is n where it ends inside one.
+    """
 
     last_old: int
     first_new: int
@@ -60,17 +63,17 @@ class Boundary:
 
 
 def find_boundaries(scores: PictureScores, thresholds: Thresholds) -> list[Boundary]:
-    """Boundaries in order; gradual ones are widened by the guard."""
+    """Find the boundaries, in order; gradual ones are widened by ``edge_guard`` pictures on either side."""
     found: list[Boundary] = []
     for first, last in _runs(np.maximum(scores.cut, scores.transition) >= thresholds.edge):
-        free = found[-1].last_old + 1 if found else 0  # the step of a neighbouring boundary is taken
+        free = found[-1].last_old + 1 if found else 0  # the step of the boundary before is not used again
         if free <= last and _is_boundary(scores, first, last, thresholds.peak):
             found.append(_resolve(scores, first, last, free, thresholds.edge_guard))
     return found
 
 
 def _runs(marked: np.ndarray) -> Iterator[tuple[int, int]]:
-    """First and last index of each run of True."""
+    """Yield the first and last index of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(np.int8), [0]])))
     yield from zip(edges[::2].tolist(), (edges[1::2] - 1).tolist(), strict=True)
 
@@ -83,7 +86,7 @@ def _is_boundary(scores: PictureScores, first: int, last: int, peak: float) -> b
     return any(b - a + 1 >= LONG_RUN for a, b in inside)
 
 
-def _resolve(scores: PictureScores, first: int, last: int, free: int, guard: int) -> Boundary:
+def _resolve(scores: PictureScores, first: int, last: int, free: int, margin: int) -> Boundary:
     n = len(scores)
     if last - first < CUT_MAX_RUN:
         start, stop = max(free, first - CUT_SEARCH), min(n - 1, last + 1 + CUT_SEARCH)
@@ -93,4 +96,4 @@ def _resolve(scores: PictureScores, first: int, last: int, free: int, guard: int
             return Boundary(at, at + 1, "cut")
     around = scores.spread[max(0, first - 1) : last + 3]
     kind: Kind = "fade" if around.min() < FLAT_SPREAD else "dissolve"
-    return Boundary(max(free - 1, first - 1 - guard), min(n, last + 1 + guard), kind)
+    return Boundary(max(free - 1, first - 1 - margin), min(n, last + 1 + margin), kind)

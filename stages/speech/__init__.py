@@ -1,5 +1,5 @@
-"""What a sound track says about its speakers: networks on mono 16 kHz samples, numpy in and numpy out.
+"""This package finds out about the speakers of a sound track, with networks on mono 16 kHz samples.
 
-The path of the weights is handed in. No media files, no clips, no columns, no Ray: those belong to the stages that
-use these classes.
+They take numpy arrays and return numpy arrays; the caller hands in the path of the weights. No media files, no clips,
+no columns, no Ray: those belong to the stages that use these classes.
 """

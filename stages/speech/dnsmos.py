@@ -1,11 +1,13 @@
-"""DNSMOS P.835: how listeners would rate speech, background and the whole, 1 (bad) to 5 (excellent).
+"""DNSMOS P.835 predicts how listeners would rate speech, background and the whole, 1 (bad) to 5 (excellent).
 
-Reddy, Gopal, Cutler, "DNSMOS P.835", arXiv 2110.01763; network and polynomials as published in
-github.com/microsoft/DNS-Challenge (``dnsmos_local.py``, not personalised) and packaged in speechmos. 16 kHz, windows of
-9.01 s every second, shorter sound repeated until it fills one, the mean of the windows' scores.
+Source: Reddy, Gopal, Cutler, "DNSMOS P.835", arXiv 2110.01763; network and polynomials as published in
+github.com/microsoft/DNS-Challenge (``dnsmos_local.py``, not personalised) and packaged in speechmos. The sound, at 16
+kHz, is rated in windows of 9.01 s every second; shorter sound is repeated until it fills one. The result is the mean of
+the windows' scores.
 
-Equal to the reference code wherever that hears the whole sound, which is up to 16 s. In longer sound it skips the
-windows that begin at 7 to 23 s: ``int((7 + 9.01) * 16000)`` is one sample short of a window. Here they all count.
+The scores equal those of the reference code where that uses the whole sound, which is up to 16 s. In longer sound the
+reference skips the windows that begin at 7 to 23 s: ``int((7 + 9.01) * 16000)`` is one sample short of a window. Here
+all windows count.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ OVERALL_FIT = (-0.06766283, 1.11546468, 0.04602535)
 
 @dataclass(frozen=True)
 class Opinion:
-    """Mean opinion scores, 1…5."""
+    """Holds mean opinion scores, 1…5."""
 
     signal: float
     background: float
@@ -36,17 +38,17 @@ class Opinion:
 
 
 class Dnsmos:
-    """``Dnsmos(path).rate(mono)``."""
+    """Rates speech, background and the whole of a sound."""
 
     def __init__(self, path: Path) -> None:
         self._model = OnnxModel(path)
 
     def rate(self, mono: np.ndarray, max_windows: int) -> Opinion:
-        """Scores of ``mono`` (float32 [N], N > 0, 16 kHz, -1…1).
+        """Rate ``mono`` (float32 [N], N > 0, 16 kHz, -1…1).
 
-        ``max_windows`` bounds the cost: with more seconds than that, windows spread evenly over the sound are rated.
+        ``max_windows`` bounds the cost: of longer sound, that many windows spread evenly over it are rated.
         """
-        whole = np.resize(mono, _doubled(len(mono)))  # repeats it
+        whole = np.resize(mono, _doubled(len(mono)))  # repeats the sound
         n = int(len(whole) // RATE - WINDOW_S) + 1
         starts = np.rint(np.linspace(0, n - 1, min(n, max_windows))).astype(int)
         raw = np.concatenate([self._model(whole[None, s * RATE : s * RATE + WINDOW])[0] for s in starts])
@@ -55,7 +57,7 @@ class Dnsmos:
 
 
 def _doubled(n: int) -> int:
-    """``n`` doubled until it fills a window, as the reference code does; more windows than one may come of it."""
+    """Double ``n`` until it fills a window, as the reference code does; it may then fill several."""
     while n < WINDOW:
         n *= 2
     return n

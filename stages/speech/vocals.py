@@ -1,9 +1,9 @@
-"""Splits sound into voices and everything else: Hybrid Transformer Demucs (arXiv 2211.08553, MIT), 44.1 kHz stereo.
+"""Hybrid Transformer Demucs (arXiv 2211.08553, MIT) splits sound into voices and everything else, 44.1 kHz stereo.
 
 The checkpoint is demucs's own package format: a pickle with the network's class, its arguments and its weights.
 demucs itself unpickles it after comparing eight hex digits of the hash. Here the registry compares all 64, and the
-pickle may name nothing but that class and ``Fraction`` (torch's ``weights_only`` with these two allowed): a file whose
-hash nobody compared could not run code either.
+pickle may name nothing but that class and ``Fraction`` (torch's ``weights_only`` with these two allowed), so that not
+even a file with the wrong hash could run code.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from weights.inspection import torch_file
 if TYPE_CHECKING:
     import torch
 
-WHAT = "Demucs for vocals (HTDemucs)"  #: in messages
+WHAT = "Demucs for vocals (HTDemucs)"  #: name of the model in messages
 SAMPLE_RATE = 44_100
-OVERLAP = 0.25  #: of neighbouring segments, demucs's own default
+OVERLAP = 0.25  #: share of a segment that overlaps the next one, demucs's own default
 
 
 class VocalSplitter:
-    """``VocalSplitter(path, device).split(stereo44k)``; ``path`` comes from the registry, which checked its hash.
+    """Splits stereo sound into voices and the rest; ``path`` comes from the registry, which checked its hash.
 
     Raises:
         UserError: the file holds no HTDemucs for voices at 44.1 kHz, or names anything beyond what is allowed.
@@ -41,9 +41,10 @@ class VocalSplitter:
         self._model = _load(path, "cpu").to(device).eval()
 
     def split(self, stereo44k: np.ndarray) -> SplitSound:
-        """Voices and the rest, float32 [2, N] each, of ``stereo44k`` (float32 [2, N], N > 0); they add up to it.
+        """Split ``stereo44k`` (float32 [2, N], N > 0) into voices and the rest, float32 [2, N] each, which add up to
+        it.
 
-        Loudness is evened out before and put back after, as demucs's own program does. Without its random shifts, so
+        Loudness is normalised before and restored after, as demucs's own program does. Its random shifts are off, so
         the same sound gets the same answer.
         """
         sound = self._torch.from_numpy(np.ascontiguousarray(stereo44k, np.float32)).to(self._device)
@@ -58,12 +59,12 @@ class VocalSplitter:
 
 
 def inspect(path: Path) -> None:
-    """Raises UserError if ``path`` holds no Demucs for voices; code in the file is not run."""
+    """Raise UserError if ``path`` holds no Demucs for voices; code in the file is not run."""
     _load(path, "meta")
 
 
 def _load(path: Path, device: str) -> Any:
-    """The network; on the device ``meta`` its names and shapes without memory."""
+    """Load the network; on the device ``meta`` it has names and shapes without memory."""
     import torch
     from demucs.htdemucs import HTDemucs
 
@@ -75,7 +76,7 @@ def _load(path: Path, device: str) -> Any:
         with torch.device(device):
             model = HTDemucs(*package["args"], **{name: v for name, v in package["kwargs"].items() if name in known})
         state = package["state"]
-    except Exception as error:  # whatever a foreign file's values lead to
+    except Exception as error:  # a foreign file's values raise errors of any kind
         raise torch_file.wrong_content(path, WHAT, repr(error)) from error
     if "vocals" not in model.sources or model.samplerate != SAMPLE_RATE:
         told = f"{model.sources} at {model.samplerate} Hz"

@@ -1,9 +1,9 @@
-"""Finds where somebody speaks: silero VAD (MIT, github.com/snakers4/silero-vad), 32 ms a step.
+"""silero VAD (MIT, github.com/snakers4/silero-vad) finds where somebody speaks, 32 ms a step.
 
-The network keeps a state, so it walks through the sound step by step. Its probabilities become spans with a
+The network keeps a state, so it goes through the sound step by step. Its probabilities become spans with a
 hysteresis: speech begins at 0.5 and ends after 100 ms below 0.35; spans under 250 ms are dropped, the rest grow by
 30 ms at each end (the package's own defaults, ``get_speech_timestamps``, which the tests compare with). The package
-itself is not imported: it would bring torch into workers that need none.
+itself is not imported, because it would load torch in workers that do not need it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ STATE_SHAPE = (2, 1, 128)
 
 @dataclass(frozen=True)
 class VoiceActivity:
-    """Where somebody speaks in a clip.
+    """Says where somebody speaks in a clip.
 
     Attributes:
         spans_s: float64 [n, 2], begin and end in seconds since the clip's first frame, ascending, not overlapping.
-        probabilities: float32 [T], of each step of 32 ms.
-        duration_s: length of the sound looked at.
+        probabilities: float32 [T], probability of speech in each step of 32 ms.
+        duration_s: length of the sound.
     """
 
     spans_s: np.ndarray
@@ -42,11 +42,11 @@ class VoiceActivity:
 
     @property
     def speech_ratio(self) -> float:
-        """Share of the sound that is speech, 0…1."""
+        """Return the share of the sound that is speech, 0…1."""
         return self.speech_s / self.duration_s if self.duration_s > 0 else 0.0
 
     def mask(self, n: int, rate: float) -> np.ndarray:
-        """bool [n]: which of ``n`` samples (or steps) at ``rate`` per second lie in speech."""
+        """Say which of ``n`` samples (or steps) at ``rate`` per second lie in speech: bool [n]."""
         inside = np.zeros(n, bool)
         for begin, end in np.rint(self.spans_s * rate).astype(np.int64):
             inside[max(0, begin) : max(0, end)] = True
@@ -55,7 +55,7 @@ class VoiceActivity:
 
 @dataclass(frozen=True)
 class SpanRule:
-    """How probabilities become spans."""
+    """Says how probabilities become spans."""
 
     enter: float = 0.5
     leave: float = 0.35
@@ -65,14 +65,14 @@ class SpanRule:
 
 
 class VoiceDetector:
-    """``VoiceDetector(path).detect(mono)``."""
+    """Finds where somebody speaks in a sound."""
 
     def __init__(self, path: Path, rule: SpanRule | None = None) -> None:
         self._session = open_session(path)
         self.rule = rule or SpanRule()
 
     def detect(self, mono: np.ndarray) -> VoiceActivity:
-        """Speech in ``mono`` (float32 [N], 16 kHz)."""
+        """Find speech in ``mono`` (float32 [N], 16 kHz)."""
         probabilities = self._probabilities(mono)
         return VoiceActivity(spans(probabilities, len(mono), self.rule), probabilities, len(mono) / RATE)
 
@@ -89,7 +89,7 @@ class VoiceDetector:
 
 
 def spans(probabilities: np.ndarray, n_samples: int, rule: SpanRule) -> np.ndarray:
-    """Spans of speech in seconds, float64 [n, 2], of the probabilities [T] of ``n_samples`` at 16 kHz."""
+    """Return spans of speech in seconds, float64 [n, 2], from the probabilities [T] of ``n_samples`` at 16 kHz."""
     found: list[list[int]] = []  # begin and end in samples
     begin = quiet_since = None
     for step, probability in enumerate(probabilities):
@@ -109,7 +109,7 @@ def spans(probabilities: np.ndarray, n_samples: int, rule: SpanRule) -> np.ndarr
 
 
 def _padded(found: np.ndarray, n_samples: int, pad: int) -> np.ndarray:
-    """Spans [n, 2] grown by ``pad`` samples at each end; neighbours that would overlap meet in the middle."""
+    """Grow spans [n, 2] by ``pad`` samples at each end; neighbours that would overlap meet in the middle."""
     grown = np.clip(found + np.asarray([-pad, pad]), 0, n_samples)
     for left, right, gap in zip(grown[:-1], grown[1:], found[1:, 0] - found[:-1, 1], strict=True):
         if gap < 2 * pad:
@@ -118,6 +118,6 @@ def _padded(found: np.ndarray, n_samples: int, pad: int) -> np.ndarray:
 
 
 def voice_activity(clip: ClipMedia, detector: VoiceDetector) -> VoiceActivity | None:
-    """Speech in the clip's sound, found once however many stages ask; None without a sound track."""
+    """Find speech in the clip's sound, once however many stages ask; None without a sound track."""
     speech = clip.speech
     return None if speech is None else clip.once(("vad", detector.rule), lambda: detector.detect(speech))

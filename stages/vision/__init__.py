@@ -1,5 +1,5 @@
-"""What a picture shows: persons, faces, landmarks, poses and face embeddings of single RGB frames.
+"""This package looks at single RGB frames and finds persons, faces, landmarks, poses and face embeddings.
 
-Here live thin classes around one network each, numpy in and numpy out; the path of the weights is handed in.
-No video, no clips, no columns, no Ray: those belong to the stages that use these classes.
+Each module is a thin class around one network, numpy in and numpy out; the caller hands in the path of the weights. No
+video, no clips, no columns, no Ray: those belong to the stages that use these classes.
 """

@@ -1,4 +1,4 @@
-"""Boxes in pixels: fitting a picture into a network's square input, sorting out overlapping finds, the main one.
+"""Functions on boxes fit a picture into a network's square input, remove overlapping finds, and follow the main box.
 
 A box is ``(x0, y0, x1, y1)``, float32, in pixels of the picture, x to the right and y down.
 """
@@ -14,7 +14,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Letterbox:
-    """A picture scaled to fit a square and centred on black, with the way back to its own pixels."""
+    """Holds a picture that was scaled to fit a square and centred on black, and maps points back to the picture's
+    pixels.
+    """
 
     pixels: np.ndarray  # uint8 [size, size, 3]
     scale: float
@@ -23,13 +25,13 @@ class Letterbox:
 
     @classmethod
     def fit(cls, rgb: np.ndarray, size: int) -> Letterbox:
-        """Fits ``rgb`` (uint8 [H, W, 3]) into ``size`` × ``size`` pixels."""
+        """Fit ``rgb`` (uint8 [H, W, 3]) into ``size`` × ``size`` pixels."""
         height, width = rgb.shape[:2]
         scale = size / max(height, width)
         new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
         left, top = (size - new_width) // 2, (size - new_height) // 2
         canvas = np.zeros((size, size, 3), np.uint8)
-        # Averaging over the source pixels keeps small faces; linear sampling would alias them away.
+        # Averaging over the source pixels keeps small faces; linear sampling would lose them.
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         canvas[top : top + new_height, left : left + new_width] = cv2.resize(
             rgb, (new_width, new_height), interpolation=method
@@ -37,30 +39,30 @@ class Letterbox:
         return cls(canvas, scale, left, top)
 
     def to_picture(self, points: np.ndarray) -> np.ndarray:
-        """Points [..., 2] of the square in pixels of the picture."""
+        """Convert points [..., 2] of the square to pixels of the picture."""
         return ((points - (self.left, self.top)) / self.scale).astype(np.float32)
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
-    """Areas [N] of boxes [N, 4]."""
+    """Return the areas [N] of boxes [N, 4]."""
     return np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0), axis=-1)
 
 
 def intersection(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Shared areas [N] of one box with boxes [N, 4]."""
+    """Return the areas [N] that one box shares with each of the boxes [N, 4]."""
     low = np.maximum(box[:2], others[:, :2])
     high = np.minimum(box[2:], others[:, 2:])
     return np.prod(np.maximum(high - low, 0), axis=1)
 
 
 def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union [N] of one box with boxes [N, 4]."""
+    """Return the intersection over union [N] of one box with each of the boxes [N, 4]."""
     shared = intersection(box, others)
     return shared / (area(box) + area(others) - shared + 1e-9)
 
 
 def square_around(box: np.ndarray, scale: float, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """``x0, y0, x1, y1`` of a square ``scale`` times the box's longer side, inside a picture of ``shape``."""
+    """Return ``x0, y0, x1, y1`` of a square ``scale`` times the box's longer side, inside a picture of ``shape``."""
     center, half = (box[:2] + box[2:]) / 2, max(box[2:] - box[:2]) * scale / 2
     height, width = shape[:2]
     x0, y0 = np.clip(np.floor(center - half), 0, (width - 1, height - 1)).astype(int)
@@ -69,10 +71,10 @@ def square_around(box: np.ndarray, scale: float, shape: tuple[int, ...]) -> tupl
 
 
 def suppress_overlaps(boxes: np.ndarray, scores: np.ndarray, max_iou: float, max_inside: float = 1.1) -> np.ndarray:
-    """Indices of the boxes to keep, best score first.
+    """Return the indices of the boxes to keep, best score first.
 
-    A box goes when a better one overlaps it by more than ``max_iou``, or covers more than the share ``max_inside``
-    of it (a torso inside its person); the default switches the second test off.
+    A box is removed when a better one overlaps it by more than ``max_iou``, or covers more than the share
+    ``max_inside`` of it (a torso inside its person); the default switches the second test off.
     """
     order = np.argsort(-scores, kind="stable")
     kept = []
@@ -85,9 +87,10 @@ def suppress_overlaps(boxes: np.ndarray, scores: np.ndarray, max_iou: float, max
 
 
 def follow(pictures: Sequence[np.ndarray], distance: float) -> list[int | None]:
-    """Index of the main box in each picture's boxes [N, 4]; None where a picture has none.
+    """Return the index of the main box among each picture's boxes [N, 4]; None where a picture has none.
 
-    It is followed from where it is largest: the nearest one within ``distance`` of its sizes, else the largest.
+    The box is followed, forwards and backwards, from the picture where it is largest: in the next picture it is the
+    nearest box within ``distance`` times its size, else the largest.
     """
     largest = [float(_sides(boxes).max(initial=0.0)) for boxes in pictures]
     chosen: list[int | None] = [None] * len(pictures)
@@ -104,7 +107,9 @@ def follow(pictures: Sequence[np.ndarray], distance: float) -> list[int | None]:
 
 
 def _nearest(boxes: np.ndarray, last: np.ndarray | None, distance: float) -> int:
-    """The box nearest to ``last`` if it is within ``distance`` of its sizes, else the largest."""
+    """Return the index of the box nearest to ``last`` if it is within ``distance`` times its size, else of the largest
+    box.
+    """
     if last is not None:
         apart = np.linalg.norm(boxes[:, :2] + boxes[:, 2:] - last[:2] - last[2:], axis=1) / 2
         if apart.min() <= distance * _sides(last[None])[0]:
@@ -113,12 +118,14 @@ def _nearest(boxes: np.ndarray, last: np.ndarray | None, distance: float) -> int
 
 
 def _sides(boxes: np.ndarray) -> np.ndarray:
-    """Sides [N] of squares as large as the boxes."""
+    """Return the sides [N] of squares as large as the boxes."""
     return np.sqrt(area(boxes))
 
 
 def highest(boxes: np.ndarray, around: np.ndarray | None = None) -> np.ndarray | None:
-    """The highest of boxes [N, 4], or of those around the centre of a box ``around`` [4]; None without one."""
+    """Return the highest of boxes [N, 4], or of those around the centre of the box ``around`` [4]; None if there is
+    none.
+    """
     if not len(boxes):
         return None
     order = np.argsort(-(boxes[:, 3] - boxes[:, 1]), kind="stable")

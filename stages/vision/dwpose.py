@@ -1,4 +1,4 @@
-"""Whole bodies with DWPose (arXiv 2307.15880) through rtmlib: YOLOX-L finds persons, the network 133 keypoints.
+"""DWPose (arXiv 2307.15880) measures whole bodies through rtmlib: YOLOX-L finds persons, the network 133 keypoints.
 
 Keypoints are COCO-WholeBody's (arXiv 2007.11858): 0-16 body, 17-22 feet, 23-90 the 68 face landmarks, 91-132 hands.
 From them, rows counted downwards::
@@ -6,11 +6,12 @@ From them, rows counted downwards::
     head height = HEAD_PER_LOWER_FACE * |nasion - chin|       nasion: 23 + 27, chin: 23 + 8; the chin is the head's end
     body        = top of the head ... lowest of the person's box and the keypoints inside the picture
 
-Nasion to chin does not change as the head turns to a side, and hair does not hide it. Without a sure face (from
-behind, far away) the head is ``HEAD_PER_TRUNK`` times shoulders to hips, as in the lite backend.
+The distance from nasion to chin does not change as the head turns to a side, and hair does not hide it. Where the face
+is not sure (seen from behind, far away) the head is ``HEAD_PER_TRUNK`` times shoulders to hips, as in the lite backend.
 
 Colours: DWPose was trained on RGB with ImageNet's mean, YOLOX on BGR. rtmlib turns neither (its issue 48), so each
-network is given its own order. rtmlib keeps boxes of all 80 classes of a COCO detector; only class 0 is a person.
+network is given the order that it needs. rtmlib keeps boxes of all 80 classes of a COCO detector; only class 0 is a
+person.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from weights.inspection.onnx_file import Signature
 #: the Head and Face, 1994); HEAD_PER_FACE goes from there to the top of the head.
 FACE_PER_LOWER_FACE = 1.53
 HEAD_PER_LOWER_FACE = HEAD_PER_FACE * FACE_PER_LOWER_FACE
-DETECTOR_SIZE, POSE_SIZE = (640, 640), (288, 384)  # of the published files; the second is width, height
+DETECTOR_SIZE, POSE_SIZE = (640, 640), (288, 384)  # width, height of the published files' inputs
 YOLOX_L = Signature("YOLOX-L", (None, 3, *DETECTOR_SIZE), ((None, 8400, 85),))
 WHOLE_BODY = Signature(
     "DWPose", (None, 3, POSE_SIZE[1], POSE_SIZE[0]), ((None, 133, 2 * POSE_SIZE[0]), (None, 133, 2 * POSE_SIZE[1]))
@@ -55,7 +56,7 @@ HANDS = [9, 10, *range(91, 133)]  # wrists and both hands
 
 @dataclass(frozen=True)
 class WholeBody:
-    """One person.
+    """Holds the keypoints of one person.
 
     Attributes:
         box: float32 [4], x0 y0 x1 y1 in pixels.
@@ -68,20 +69,20 @@ class WholeBody:
     scores: np.ndarray
 
     def visible(self, shape: tuple[int, ...], min_score: float) -> np.ndarray:
-        """Which keypoints lie inside a picture of ``shape`` (height, width, ...) and are sure: bool [133]."""
+        """Say which keypoints lie inside a picture of ``shape`` (height, width, ...) and are sure: bool [133]."""
         x, y = self.points.T
         return (self.scores >= min_score) & (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
 
 
 class WholeBodies:
-    """``WholeBodies(detector_path, pose_path, config).largest(rgb)``."""
+    """Finds the highest person of a picture and its keypoints."""
 
     def __init__(self, detector: Path, pose: Path, config: DwPoseConfig) -> None:
         import onnxruntime
         from rtmlib import Wholebody
 
         wanted = device.providers(config.device)
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loads
+        with contextlib.redirect_stdout(io.StringIO()):  # rtmlib prints what it loads
             body = Wholebody(
                 det=str(detector),
                 det_input_size=DETECTOR_SIZE,
@@ -98,7 +99,7 @@ class WholeBodies:
             device.require_provider(model.session, wanted, path.name)
 
     def persons(self, rgb: np.ndarray) -> np.ndarray:
-        """Boxes of the persons in ``rgb`` (uint8 [H, W, 3]), float32 [N, 4] in pixels, the highest first."""
+        """Return boxes of the persons in ``rgb`` (uint8 [H, W, 3]), float32 [N, 4] in pixels, the highest first."""
         boxes, classes = self._detector(np.ascontiguousarray(rgb[..., ::-1]))
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)[np.asarray(classes, int) == PERSON]
         height, width = rgb.shape[:2]
@@ -106,7 +107,7 @@ class WholeBodies:
         return boxes[np.argsort(boxes[:, 1] - boxes[:, 3], kind="stable")]
 
     def largest(self, rgb: np.ndarray) -> WholeBody | None:
-        """The highest person in ``rgb``; None without one."""
+        """Return the highest person in ``rgb``; None if there is none."""
         boxes = self.persons(rgb)
         if not len(boxes):
             return None
@@ -122,7 +123,7 @@ class DwPoseScorer:
         self._bodies = WholeBodies(*installed(), config)
 
     def score(self, clip: ClipMedia) -> HeadBodyMeasurement:
-        """Raises ClipError if the pictures do not decode."""
+        """Measure the clip's sampled pictures; raise ClipError if they do not decode."""
         rgb = clip.sample().rgb
         bodies = [body for picture in rgb if (body := self._bodies.largest(picture)) is not None]
         if not bodies:
@@ -131,13 +132,13 @@ class DwPoseScorer:
 
 
 def check(config: DwPoseConfig) -> None:
-    """Before work starts. Raises UserError: no such device, or a file that is another network's."""
+    """Check before work starts; raise UserError if the device is missing or a file holds another network."""
     device.check_onnx(config)
     installed()
 
 
 def installed() -> tuple[Path, Path]:
-    """Detector and pose network, each looked into. Raises UserError: not there, or another network's."""
+    """Return the files of detector and pose network; raise UserError if one is missing or holds another network."""
     detector, pose = registry.require(YOLOX), registry.require(DWPOSE)
     onnx_file.inspect(detector, YOLOX_L)
     onnx_file.inspect(pose, WHOLE_BODY)
@@ -145,7 +146,7 @@ def installed() -> tuple[Path, Path]:
 
 
 def view(body: WholeBody, shape: tuple[int, ...], config: DwPoseConfig) -> View:
-    """What a picture of ``shape`` (height, width) shows of ``body``."""
+    """Return what a picture of ``shape`` (height, width, ...) shows of ``body``."""
     shown = body.visible(shape, config.min_visibility)
     bottom = max([float(body.box[3]), *body.points[shown, 1].tolist()])
     ratio, heads = proportions(head(body, shape, config), bottom, shape[0], config.close_up_heads)
@@ -160,7 +161,7 @@ def view(body: WholeBody, shape: tuple[int, ...], config: DwPoseConfig) -> View:
 
 
 def head(body: WholeBody, shape: tuple[int, ...], config: DwPoseConfig) -> tuple[float, float] | None:
-    """Rows ``(top, chin)`` of the head, which may lie outside the picture; None if its size is not known."""
+    """Return the rows ``(top, chin)`` of the head, perhaps outside the picture; None if its size is not known."""
     sure = body.scores >= config.min_visibility
     if sure[[CHIN, NASION]].all() and np.median(body.scores[FACE]) >= config.min_visibility:
         height = HEAD_PER_LOWER_FACE * max(1.0, float(np.linalg.norm(body.points[CHIN] - body.points[NASION])))

@@ -1,8 +1,7 @@
-"""468 face landmarks with MediaPipe's face mesh (arXiv 1907.06724; 192 × 192 crop, eyes level).
+"""MediaPipe's face mesh finds 468 face landmarks (arXiv 1907.06724; 192 × 192 crop, eyes level).
 
-The first pass looks at the crop that the detector asks for (its box times 1.5), the second at the crop that the
-first pass's own landmarks ask for, as MediaPipe does from frame to frame: the result then hardly depends on where
-the detector's box happened to end.
+The first pass looks at the crop around the detector's box (1.5 times its size), the second at the crop around the first
+pass's own landmarks, as MediaPipe does from frame to frame: the result then hardly depends on the detector's exact box.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ MOUTH_CORNERS, INNER_LIPS = (61, 291), (13, 14)
 
 
 class FaceMesh:
-    """``FaceMesh(path).landmarks(rgb, box, keypoints)``."""
+    """Finds the landmarks of a face in a picture."""
 
     def __init__(self, path: Path) -> None:
         self._model = TfliteModel(path)
 
     def landmarks(self, rgb: np.ndarray, box: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, float]:
-        """Landmarks of the face that :class:`~stages.vision.faces.FaceDetector` found.
+        """Find the landmarks of a face that :class:`~stages.vision.faces.FaceDetector` found.
 
         Args:
             rgb: uint8 [H, W, 3].
@@ -47,7 +46,7 @@ class FaceMesh:
         return self.track(rgb, first)
 
     def track(self, rgb: np.ndarray, previous: np.ndarray) -> tuple[np.ndarray, float]:
-        """The same for the next frame of a face, from its landmarks [468, 3] in the frame before: half the work."""
+        """Find the landmarks in the next frame, in one pass instead of two, from those before it, [468, 3]."""
         box = np.concatenate([previous[:, :2].min(axis=0), previous[:, :2].max(axis=0)])
         return self._pass(rgb, _region(box, previous[RIGHT_EYE, :2], previous[LEFT_EYE, :2]))
 
@@ -60,7 +59,7 @@ class FaceMesh:
 
 
 def _region(box: np.ndarray, right_eye: np.ndarray, left_eye: np.ndarray) -> SquareRegion:
-    """The square around a face that holds the eyes level."""
+    """Return the square around a face, turned so that the eyes are level."""
     across = left_eye - right_eye
     side = MARGIN * float(max(box[2:] - box[:2]))
     x, y = ((box[:2] + box[2:]) / 2).tolist()
@@ -68,7 +67,7 @@ def _region(box: np.ndarray, right_eye: np.ndarray, left_eye: np.ndarray) -> Squ
 
 
 def head_angles(mesh: np.ndarray) -> tuple[float, float, float]:
-    """``(yaw, pitch, roll)`` in degrees of a mesh [468, 3]; + = towards the picture's right, down, clockwise."""
+    """Return ``(yaw, pitch, roll)`` in degrees of a mesh [468, 3]; + is the picture's right, down, clockwise."""
     across, down = mesh[LEFT_EYE] - mesh[RIGHT_EYE], mesh[CHIN] - mesh[HAIRLINE]
     x, y, z = np.cross(across, down)
     yaw, pitch = np.arctan2(-x, z), np.arctan2(-y, np.hypot(x, z))

@@ -1,9 +1,8 @@
-"""Finds faces with MediaPipe's full-range detector (BlazeFace, arXiv 1907.05047; 192 × 192, one anchor a cell).
+"""MediaPipe's full-range detector finds faces (BlazeFace, arXiv 1907.05047; 192 × 192, one anchor a cell).
 
-The network sees faces from about a twentieth of its square upwards, so a whole 1080p frame hides a face of 40 px.
-``detect`` therefore looks at the whole picture and at overlapping tiles, then looks at every candidate again from
-near by, twice. The mean of the two scores is what separates faces from hands, curtains and dogs; the first look's
-score does not.
+The network finds faces from about a twentieth of its square upwards, so in a whole 1080p frame it misses a face of
+40 px. ``detect`` therefore looks at the whole picture and at overlapping tiles, then at every candidate twice more in a
+smaller square. The mean of these two scores separates faces from hands, curtains and dogs; the first score does not.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ MIN_TILE = 480  # pixels; a smaller picture is one tile
 MAX_TILES_ACROSS = 3
 TILE_STEP = 0.7
 MAX_CANDIDATES = 8
-MIN_FACE = 0.016  # of the longer side: below, patterns and faces cannot be told apart
+MIN_FACE = 0.016  # of the picture's longer side: smaller faces cannot be told from patterns
 
 
 @dataclass(frozen=True)
 class Faces:
-    """Faces of one picture, best score first."""
+    """Holds the faces of one picture, best score first."""
 
     boxes: np.ndarray  # float32 [N, 4], x0 y0 x1 y1 in pixels, brow to chin; may leave the picture
     scores: np.ndarray  # float32 [N], 0…1
@@ -42,26 +41,26 @@ class Faces:
         return len(self.scores)
 
     def take(self, index: np.ndarray) -> Faces:
-        """The faces at ``index`` (integers or flags)."""
+        """Return the faces at ``index`` (integers or flags)."""
         return Faces(self.boxes[index], self.scores[index], self.keypoints[index])
 
     def at_least(self, height: float) -> Faces:
-        """The faces at least ``height`` pixels high."""
+        """Return the faces that are at least ``height`` pixels high."""
         return self.take(self.boxes[:, 3] - self.boxes[:, 1] >= height)
 
     def prominent(self, min_relative_height: float) -> Faces:
-        """The faces at least ``min_relative_height`` times as high as the highest."""
+        """Return the faces that are at least ``min_relative_height`` times as high as the highest."""
         heights = self.boxes[:, 3] - self.boxes[:, 1]
         return self.take(heights >= min_relative_height * heights.max(initial=0.0))
 
     def moved(self, x: float, y: float) -> Faces:
-        """The same faces in a picture whose origin lies ``x``, ``y`` pixels further left and up."""
+        """Return these faces in the pixels of a picture whose origin lies ``x``, ``y`` pixels further left and up."""
         offset = np.asarray([x, y], np.float32)
         return Faces(self.boxes + np.tile(offset, 2), self.scores, self.keypoints + offset)
 
 
 class FaceDetector:
-    """``FaceDetector(path).detect(rgb)``; ``follow(rgb, box)`` for the next frame of a known face."""
+    """Finds the faces of a picture (:meth:`detect`), or a known face in the next frame (:meth:`follow`)."""
 
     def __init__(self, path: Path, min_score: float = 0.45) -> None:
         self._model = TfliteModel(path)
@@ -71,20 +70,22 @@ class FaceDetector:
         self.min_score = min_score
 
     def detect(self, rgb: np.ndarray) -> Faces:
-        """All faces of at least about 2 % of the longer side of ``rgb`` (uint8 [H, W, 3])."""
+        """Find all faces higher than about 2 % of the longer side of ``rgb`` (uint8 [H, W, 3])."""
         min_height = MIN_FACE * max(rgb.shape[:2])
         candidates = self._distinct([self._look(rgb, tile) for tile in tiles(rgb.shape)]).at_least(min_height)
         checked = [self._check(rgb, candidates.take(np.asarray([i]))) for i in range(len(candidates))[:MAX_CANDIDATES]]
         return self._distinct([face for face in checked if len(face)]).at_least(min_height)
 
     def follow(self, rgb: np.ndarray, box: np.ndarray) -> Faces:
-        """The face nearest to ``box`` in one look around it: a ninth of the work of ``detect``; empty if lost."""
+        """Find the face nearest to ``box`` with one look around it, a ninth of the work of ``detect``; empty if it is
+        lost.
+        """
         near = self._look(rgb, square_around(box, NEAR_SCALES[0], rgb.shape))
         near = near.take(near.scores >= self.min_score)
         return near.take(np.argsort(-iou(box, near.boxes), kind="stable")[:1])
 
     def _look(self, rgb: np.ndarray, window: tuple[int, int, int, int]) -> Faces:
-        """Candidates in one window ``x0, y0, x1, y1`` of the picture, in pixels of the picture."""
+        """Find candidates in one window ``x0, y0, x1, y1`` of the picture; they are in pixels of the picture."""
         x0, y0, x1, y1 = window
         square = Letterbox.fit(rgb[y0:y1, x0:x1], SIZE)
         points, logits = self._model(square.pixels[None] / np.float32(127.5) - 1)
@@ -99,7 +100,7 @@ class FaceDetector:
         return faces.take(suppress_overlaps(faces.boxes, faces.scores, MAX_IOU, MAX_INSIDE)).moved(x0, y0)
 
     def _check(self, rgb: np.ndarray, face: Faces) -> Faces:
-        """The candidate as seen from near by, with the mean score of the near looks; empty if that is too low."""
+        """Look at the candidate in smaller squares; return it with their mean score, or nothing if that is too low."""
         scores, seen = [], face
         for scale in NEAR_SCALES:
             near = self._look(rgb, square_around(seen.boxes[0], scale, rgb.shape))
@@ -113,7 +114,7 @@ class FaceDetector:
 
     @staticmethod
     def _distinct(found: list[Faces]) -> Faces:
-        """One list without repetitions, best first."""
+        """Join several finds into one without repetitions, best score first."""
         if not found:
             return Faces(
                 np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, N_KEYPOINTS, 2), np.float32)
@@ -127,7 +128,7 @@ class FaceDetector:
 
 
 def tiles(shape: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
-    """The whole picture and, if it is larger than a tile, the overlapping square tiles ``x0, y0, x1, y1`` over it."""
+    """Return the whole picture and, if it is larger than a tile, overlapping square tiles ``x0, y0, x1, y1``."""
     height, width = shape[:2]
     whole = (0, 0, width, height)
     side = max(MIN_TILE, -(-max(height, width) // MAX_TILES_ACROSS))

@@ -1,9 +1,11 @@
-"""Faces with InsightFace's buffalo_l: SCRFD-10G (arXiv 2105.04714) finds them, 68 landmarks in 3D tell how the head is
-turned, ArcFace R50 trained on WebFace600K (arXiv 1801.07698) tells whose it is.
+"""InsightFace's buffalo_l finds and measures faces, with three networks.
 
-``FaceAnalysis`` takes whatever lies in one folder and downloads what it does not find, so it is given a folder of
-links to the registry's files, which exists before it looks. Detection runs on every picture, the other two networks
-only on the main face. The detector's box is the face's (about hairline to chin), as in WIDER FACE.
+SCRFD-10G (arXiv 2105.04714) finds faces, 68 landmarks in 3D say how the head is turned, and ArcFace R50 trained on
+WebFace600K (arXiv 1801.07698) says whose face it is.
+
+``FaceAnalysis`` takes every file of one folder and downloads what it does not find, so it is given a folder of links to
+the registry's files. Detection runs on every picture, the other two networks only on the main face. The detector's box
+is the face's (about hairline to chin), as in WIDER FACE.
 
 InsightFace's ``pose`` is pitch, yaw, roll in degrees, from a rigid fit of its mean 68-point shape to the landmarks.
 """
@@ -23,7 +25,6 @@ from stages.face_count import (
     LANDMARKS_3D,
     SCRFD,
     FaceCountMeasurement,
-    FaceView,
     InsightFaceConfig,
     comparable,
     summarise,
@@ -31,6 +32,7 @@ from stages.face_count import (
 from stages.runtime import device
 from stages.vision.boxes import follow
 from stages.vision.faces import Faces
+from stages.vision.main_face import FaceView
 from weights import registry
 from weights.inspection import onnx_file
 from weights.inspection.onnx_file import Signature
@@ -52,10 +54,10 @@ SIGNATURES: Mapping[str, Signature] = {
 
 
 class InsightFaces:
-    """``detect`` finds faces, ``look`` measures one of them.
+    """Finds the faces of a picture (:meth:`detect`) and measures one of them (:meth:`look`).
 
     Args:
-        paths: the networks' files: detector, and 3D landmarks and identity if they are there.
+        paths: the networks' files: the detector, and those for 3D landmarks and identity if they are installed.
         config: score, picture size and device.
     """
 
@@ -64,12 +66,12 @@ class InsightFaces:
         self._app = analysis(paths, config)
 
     def detect(self, rgb: np.ndarray) -> Faces:
-        """Faces in ``rgb`` (uint8 [H, W, 3]), best score first; keypoints float32 [N, 5, 2]: eyes, nose, mouth."""
+        """Find faces in ``rgb`` (uint8 [H, W, 3]), best score first; keypoints float32 [N, 5, 2]: eyes, nose, mouth."""
         found, keypoints = self._app.det_model.detect(_bgr(rgb))
         return Faces(found[:, :4].astype(np.float32), found[:, 4].astype(np.float32), keypoints.astype(np.float32))
 
     def look(self, rgb: np.ndarray, faces: Faces, index: int) -> FaceView:
-        """Turn and identity of one of the faces that ``detect`` found in ``rgb``."""
+        """Measure how one of the faces that ``detect`` found in ``rgb`` is turned, and whose it is."""
         from insightface.app.common import Face
 
         box, models = faces.boxes[index], self._app.models
@@ -94,7 +96,7 @@ class InsightFaceScorer:
         self._faces = InsightFaces(installed(), config)
 
     def score(self, clip: ClipMedia) -> FaceCountMeasurement:
-        """Raises ClipError if the pictures do not decode."""
+        """Measure the clip's sampled pictures; raise ClipError if they do not decode."""
         frames = clip.sample()
         pictures = [self._faces.detect(rgb).prominent(self._config.min_relative_height) for rgb in frames.rgb]
         chosen = follow([faces.boxes for faces in pictures], self._config.follow_distance)
@@ -103,16 +105,16 @@ class InsightFaceScorer:
 
 
 def check(config: InsightFaceConfig) -> None:
-    """Before work starts. Raises UserError: no such device, or a file that is another network's."""
+    """Check before work starts; raise UserError if the device is missing or a file holds another network."""
     device.check_onnx(config)
     installed()
 
 
 def installed() -> list[Path]:
-    """The networks' files, each looked into: the detector, and the others if they are there.
+    """Return the networks' files, after inspecting each: the detector, and the others if they are installed.
 
     Raises:
-        UserError: no detector, or a file that is another network's.
+        UserError: the detector is missing, or a file holds another network.
     """
     paths = {SCRFD: registry.require(SCRFD), **{name: registry.find(name) for name in (LANDMARKS_3D, ARCFACE)}}
     there = {name: path for name, path in paths.items() if path is not None}
@@ -122,10 +124,10 @@ def installed() -> list[Path]:
 
 
 def analysis(paths: Sequence[Path], config: InsightFaceConfig) -> FaceAnalysis:
-    """InsightFace's pipeline over just these files.
+    """Open InsightFace's pipeline with these files only.
 
     Raises:
-        UserError: a network would run somewhere else than asked.
+        UserError: a network would run on another device than asked.
     """
     from insightface.app import FaceAnalysis
 
@@ -141,13 +143,14 @@ def analysis(paths: Sequence[Path], config: InsightFaceConfig) -> FaceAnalysis:
             allowed_modules=[DETECTION, LANDMARKS, RECOGNITION],
             providers=wanted,
             sess_options=device.session_options(),
-            # One session for the one picture size: a second one per size would read the file again, which is gone.
+            # There is one picture size, so one session is enough: sessions per size would read the file again, and the
+            # folder is gone by then.
             static_shape_sessions=False,
         )
         for task, model in app.models.items():
             device.require_provider(model.session, wanted, f"InsightFace {task}")
         size = (config.picture_size, config.picture_size)
-        app.prepare(ctx_id=0, det_thresh=config.min_score, det_size=size)  # a negative one would open all files again
+        app.prepare(ctx_id=0, det_thresh=config.min_score, det_size=size)  # a negative ctx_id opens all files again
     return app
 
 

@@ -1,7 +1,8 @@
-"""The lower face and the lips as regions of a picture, from the 68 landmarks that DWPose and InsightFace share.
+"""These functions give the lower face and the lips of a picture, from the 68 landmarks that DWPose and InsightFace
+share.
 
-Pure functions. Landmarks are iBUG's: 0-16 the jaw from ear to ear, 27-35 the nose, 48-59 the outer lips, 60-67 the
-inner ones; of COCO-WholeBody's 133 keypoints they are 23-90. Leading axes (frames) are kept.
+Landmarks are iBUG's: 0-16 the jaw from ear to ear, 27-35 the nose, 48-59 the outer lips, 60-67 the inner ones; of
+COCO-WholeBody's 133 keypoints they are 23-90. Leading axes (frames) are kept.
 
 - ``lower_face_box``: the smallest box around jaw 3-13, the base of the nose 31-35 and the outer lips 48-59, enlarged by
   ``margin`` times its width to either side and ``margin`` times its height down, for an opening jaw. Upwards it ends
@@ -20,10 +21,10 @@ MOUTH_CORNERS = (48, 54)
 
 
 def face_landmarks(points: np.ndarray) -> np.ndarray:
-    """The 68 face landmarks [..., 68, 2] of landmarks [..., 68, 2 or 3] or keypoints [..., 133, 2 or 3].
+    """Take the 68 face landmarks [..., 68, 2] from landmarks [..., 68, 2 or 3] or keypoints [..., 133, 2 or 3].
 
     Raises:
-        ValueError: another number of points.
+        ValueError: the array has another number of points.
     """
     if points.ndim < 2 or points.shape[-2] not in (N_FACE, N_WHOLE_BODY) or points.shape[-1] not in (2, 3):
         raise ValueError(f"expected points [..., 68 or 133, 2 or 3], got {list(points.shape)}")
@@ -32,7 +33,7 @@ def face_landmarks(points: np.ndarray) -> np.ndarray:
 
 
 def lower_face_box(points: np.ndarray, shape: tuple[int, ...], margin: float = 0.1) -> np.ndarray:
-    """Box of the lower face in whole pixels, inside the picture.
+    """Return the box of the lower face in whole pixels, inside the picture.
 
     Args:
         points: landmarks [..., 68, 2] or keypoints [..., 133, 2] in pixels.
@@ -43,7 +44,7 @@ def lower_face_box(points: np.ndarray, shape: tuple[int, ...], margin: float = 0
         int64 [..., 4]: x0 y0 x1 y1, x1 and y1 exclusive; at least one pixel, at the rim for a face outside.
 
     Raises:
-        ValueError: another number of points, or points that are not finite.
+        ValueError: the array has another number of points, or points that are not finite.
     """
     chosen = face_landmarks(points)[..., [*JAW, *NOSE_BASE, *OUTER_LIPS], :].astype(np.float64)
     _require_finite(chosen)
@@ -57,7 +58,7 @@ def lower_face_box(points: np.ndarray, shape: tuple[int, ...], margin: float = 0
 
 
 def lip_mask(points: np.ndarray, shape: tuple[int, ...], widen: float = 0.1) -> np.ndarray:
-    """Where the lips and what is between them are.
+    """Mark the lips and what is between them.
 
     Args:
         points: landmarks [..., 68, 2] or keypoints [..., 133, 2] in pixels.
@@ -68,7 +69,7 @@ def lip_mask(points: np.ndarray, shape: tuple[int, ...], widen: float = 0.1) -> 
         bool [..., H, W]; all False for a mouth outside the picture.
 
     Raises:
-        ValueError: another number of points, or points that are not finite.
+        ValueError: the array has another number of points, or points that are not finite.
     """
     landmarks = face_landmarks(points).astype(np.float64)
     _require_finite(landmarks[..., OUTER_LIPS, :])

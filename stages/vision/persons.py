@@ -1,4 +1,4 @@
-"""Finds persons in a picture with NanoDet (COCO, 416 × 416).
+"""NanoDet finds persons in a picture (COCO, 416 × 416).
 
 The network (RangiLyu/nanodet) scores every cell of three grids for 80 classes and gives the distance to the four
 box sides as a distribution over 0…10 cells (Generalized Focal Loss, arXiv 2006.04388); class 0 is "person".
@@ -23,12 +23,12 @@ PERSON = 0
 MAX_IOU = 0.5
 MAX_INSIDE = 0.85  # a torso, arm or mirror image inside its person
 SECOND_LOOK_SCALE = 2.0
-MAX_SECOND_LOOKS = 4  # a crowd is a crowd: what matters is one, two or more
+MAX_SECOND_LOOKS = 4  # the exact size of a crowd does not matter, only whether there are one, two or more
 
 
 @dataclass(frozen=True)
 class Persons:
-    """Persons of one picture, best score first."""
+    """Holds the persons of one picture, best score first."""
 
     boxes: np.ndarray  # float32 [N, 4], x0 y0 x1 y1 in pixels, inside the picture
     scores: np.ndarray  # float32 [N], 0…1
@@ -38,10 +38,10 @@ class Persons:
 
 
 class PersonDetector:
-    """``PersonDetector(path).detect(rgb)``.
+    """Finds the persons of a picture.
 
-    A find below ``sure_score`` is looked at again in a square of twice its size: a person far away comes back
-    stronger, pigeons and blurred furniture do not.
+    A find below ``sure_score`` is looked at again in a square of twice its size: there a person far away gets a higher
+    score, pigeons and blurred furniture do not.
     """
 
     def __init__(self, path: Path, sure_score: float = 0.5, candidate_score: float = 0.28) -> None:
@@ -50,7 +50,7 @@ class PersonDetector:
         self.sure_score, self.candidate_score = sure_score, candidate_score
 
     def detect(self, rgb: np.ndarray) -> Persons:
-        """Persons in ``rgb`` (uint8 [H, W, 3])."""
+        """Find the persons in ``rgb`` (uint8 [H, W, 3])."""
         found = self._look(rgb)
         scores = found.scores.copy()
         unsure = np.flatnonzero(scores < self.sure_score)
@@ -79,7 +79,7 @@ class PersonDetector:
         return Persons(in_picture[kept], all_scores[kept])
 
     def _second_look(self, rgb: np.ndarray, box: np.ndarray) -> float:
-        """The score (0 if lost) that the find in ``box`` gets from nearer by."""
+        """Return the score that the find in ``box`` gets in a smaller square around it; 0 if it is not found again."""
         x0, y0, x1, y1 = square_around(box, SECOND_LOOK_SCALE, rgb.shape)
         near = self._look(rgb[y0:y1, x0:x1])
         same = iou(box, near.boxes + np.asarray([x0, y0, x0, y0], np.float32)) > 0.45
@@ -87,14 +87,14 @@ class PersonDetector:
 
 
 def _cell_centers(stride: int) -> np.ndarray:
-    """Centers [cells, 2] of a grid's cells in input pixels, row by row."""
+    """Return the centers [cells, 2] of a grid's cells in input pixels, row by row."""
     along = (np.arange(SIZE // stride, dtype=np.float32) + 0.5) * stride
     x, y = np.meshgrid(along, along)
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
 def _expected_cells(logits: np.ndarray) -> np.ndarray:
-    """Mean distances [N, 4] (left, top, right, bottom), in cells, of the distributions [N, 44]."""
+    """Return the mean distances [N, 4] (left, top, right, bottom), in cells, of the distributions [N, 44]."""
     logits = logits.reshape(-1, 4, BINS)
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)

@@ -1,7 +1,7 @@
-"""33 body landmarks with MediaPipe's BlazePose (arXiv 2006.10204): a detector that finds the body, then landmarks.
+"""MediaPipe's BlazePose (arXiv 2006.10204) finds 33 body landmarks: a detector finds the body, a second network these.
 
 The detector (224 × 224) gives the point between the hips and a second one whose distance and direction tell the
-body's size and lean; the landmark network (256 × 256) sees that square upright. Landmarks are guessed for hidden and
+body's size and lean; the landmark network (256 × 256) sees that square upright. It guesses the landmarks of hidden and
 cut-off limbs too, with high visibility even outside the picture: use :meth:`Pose.visible`.
 """
 
@@ -22,7 +22,7 @@ N_KEYPOINTS = 4
 LANDMARK_SIZE = 256
 N_LANDMARKS = 33
 MARGIN = 1.25
-ROI_SCALE = 1.3  # the detector wants some picture around the body
+ROI_SCALE = 1.3  # the detector needs some picture around the body
 NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR = 0, 2, 5, 7, 8
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST, RIGHT_WRIST = 11, 12, 15, 16
 LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE = 23, 24, 25, 26, 27, 28
@@ -30,14 +30,14 @@ LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE = 23, 24, 25
 
 @dataclass(frozen=True)
 class Pose:
-    """One body."""
+    """Holds the landmarks of one body."""
 
     #: float32 [33, 5]: x, y, z in pixels (z counts from the hips, smaller is nearer), visibility, presence
     landmarks: np.ndarray
     score: float  # probability that the crop shows a body, 0…1
 
     def visible(self, shape: tuple[int, ...], min_visibility: float = 0.5) -> np.ndarray:
-        """Which landmarks lie inside a picture of ``shape`` (height, width, …) and are not hidden: bool [33]."""
+        """Say which landmarks lie inside a picture of ``shape`` (height, width, …) and are not hidden: bool [33]."""
         height, width = shape[:2]
         x, y, _, visibility, presence = self.landmarks.T
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
@@ -45,7 +45,7 @@ class Pose:
 
 
 class PoseEstimator:
-    """``PoseEstimator(detector_path, landmark_path).estimate(rgb, roi=person_box)``."""
+    """Finds a body in a picture, and its landmarks."""
 
     def __init__(self, detector_path: Path, landmark_path: Path, min_score: float = 0.5) -> None:
         self._detector = TfliteModel(detector_path)
@@ -54,7 +54,9 @@ class PoseEstimator:
         self.min_score = min_score
 
     def estimate(self, rgb: np.ndarray, roi: np.ndarray | None = None) -> Pose | None:
-        """The clearest body in ``rgb`` (uint8 [H, W, 3]), or in the box ``roi`` (x0 y0 x1 y1 px); None without one."""
+        """Find the clearest body in ``rgb`` (uint8 [H, W, 3]) or in the box ``roi`` (x0 y0 x1 y1 px); None if there is
+        none.
+        """
         region = self._find(rgb, roi)
         if region is None:
             return None
@@ -77,7 +79,7 @@ class PoseEstimator:
 
     def _pass(self, rgb: np.ndarray, region: SquareRegion) -> Pose:
         outputs = self._landmarks(region.crop(rgb, LANDMARK_SIZE)[None] / np.float32(255))
-        points = outputs[0].reshape(-1, 5)[:N_LANDMARKS]  # the rest only serve tracking
+        points = outputs[0].reshape(-1, 5)[:N_LANDMARKS]  # the other points are only for tracking
         depth = points[:, 2:3] * np.float32(region.side / LANDMARK_SIZE)
         certainty = 1 / (1 + np.exp(-np.clip(points[:, 3:], -80, 80)))
         in_picture = region.to_picture(points[:, :2], LANDMARK_SIZE)
@@ -86,7 +88,7 @@ class PoseEstimator:
 
 
 def _anchors(cells: int, per_cell: int) -> np.ndarray:
-    """Anchor centers [cells² · per_cell, 2] in detector pixels."""
+    """Return the anchor centers [cells² · per_cell, 2] in detector pixels."""
     along = (np.arange(cells, dtype=np.float32) + 0.5) * (DETECTOR_SIZE / cells)
     x, y = np.meshgrid(along, along)
     return np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), per_cell, axis=0)

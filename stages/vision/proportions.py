@@ -1,4 +1,4 @@
-"""Head against body: how high a whole head is by what is known of it, and what share of the visible body it is."""
+"""This module says how high a whole head is, from what is known of it, and what share of the visible body it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEAD_PER_TRUNK = 0.45  # 0.130 over 0.288 of body height (Drillis and Contini, B
 def proportions(
     head: tuple[float, float] | None, bottom: float | None, picture_height: int, close_up_heads: float
 ) -> tuple[float | None, float | None]:
-    """``(head_body_ratio, heads)``; None where the head's size or the body's end is not known.
+    """Return ``(head_body_ratio, heads)``; None where the head's size or the body's end is not known.
 
     Args:
         head: rows of the head's top and chin; both may lie outside the picture.
@@ -23,7 +23,7 @@ def proportions(
         return None, None
     top, chin = max(0.0, head[0]), min(float(picture_height), head[1])
     if bottom is None:
-        # Face without a body: the picture's lower edge bounds it, which is enough to know a close-up.
+        # No body was found, but none reaches below the picture's lower edge: that may be enough to know a close-up.
         if (picture_height - top) / (head[1] - head[0]) >= close_up_heads:
             return None, None
         bottom = float(picture_height)

@@ -1,9 +1,9 @@
-"""YOLO-World v2 X (arXiv 2401.17270) through ultralytics, with the one prompt "person".
+"""YOLO-World v2 X (arXiv 2401.17270) finds persons, through ultralytics and with the single prompt "person".
 
-No text encoder loads. A prompt is a CLIP vector, and the published checkpoint carries those of the 80 COCO names, the
-first of which is "person" (ultralytics issue 15459; ``YOLOWorld`` gives a checkpoint without names those of COCO).
-Keeping that one row is what ``set_classes(["person"])`` would compute with CLIP's 354 MB. A checkpoint whose rows are
-not unit vectors carries the placeholder of an untrained network and is refused.
+No text encoder is loaded. A prompt is a CLIP vector, and the published checkpoint has the vectors of the 80 COCO names,
+the first of which is "person" (ultralytics issue 15459; ``YOLOWorld`` gives a checkpoint without names those of COCO).
+Keeping that row gives what ``set_classes(["person"])`` would compute with CLIP's 354 MB. A checkpoint whose rows are
+not unit vectors has the placeholder of an untrained network and is refused.
 
 The ``.pt`` is a pickle of modules. Its sha256 is checked by the registry before it is opened, and ultralytics then
 reads it with ``torch.load(weights_only=True)``: only torch's and ultralytics' own network classes can be constructed,
@@ -38,7 +38,7 @@ COCO_NAMES, PERSON = 80, 0
 
 
 class YoloWorldDetector:
-    """``YoloWorldDetector(path, config).detect(pictures)``."""
+    """Finds the persons of pictures."""
 
     def __init__(self, path: Path, config: YoloWorldConfig) -> None:
         device = _device(config)
@@ -55,7 +55,7 @@ class YoloWorldDetector:
         }
 
     def detect(self, pictures: Sequence[np.ndarray]) -> tuple[Persons, ...]:
-        """Persons in each RGB picture (uint8 [H, W, 3]), best score first."""
+        """Find the persons in each RGB picture (uint8 [H, W, 3]), best score first."""
         found: list[Persons] = []
         for start in range(0, len(pictures), self._batch_size):
             bgr = [np.ascontiguousarray(rgb[..., ::-1]) for rgb in pictures[start : start + self._batch_size]]
@@ -64,22 +64,22 @@ class YoloWorldDetector:
 
 
 class YoloWorldScorer:
-    """Counts what :class:`YoloWorldDetector` finds."""
+    """Counts the persons that :class:`YoloWorldDetector` finds."""
 
     def __init__(self, config: YoloWorldConfig) -> None:
         self._config = config
         self._detector = YoloWorldDetector(registry.require(YOLO_WORLD), config)
 
     def score(self, clip: ClipMedia) -> PersonCountMeasurement:
-        """Raises ClipError if the pictures do not decode."""
+        """Measure the clip's sampled pictures; raise ClipError if they do not decode."""
         rgb = clip.sample().rgb
         return summarise(self._detector.detect(list(rgb)), rgb.shape[1], self._config)
 
 
 def check(config: YoloWorldConfig) -> None:
-    """Before work starts. Raises UserError: no such device, or a file that is no YOLO-World."""
+    """Check before work starts; raise UserError if the device is missing or the file is no YOLO-World."""
     _device(config)
-    load(registry.require(YOLO_WORLD))  # a second and 0.3 GB, given back: the file is a pickle of the whole network
+    load(registry.require(YOLO_WORLD))  # the file is a pickle of the whole network: this takes a second and 0.3 GB
 
 
 def _device(config: YoloWorldConfig) -> torch.device:
@@ -90,10 +90,10 @@ def _device(config: YoloWorldConfig) -> torch.device:
 
 
 def load(path: Path) -> YOLOWorld:
-    """The network with "person" as its only class, on the CPU.
+    """Load the network onto the CPU, with "person" as its only class.
 
     Raises:
-        UserError: not a YOLO-World checkpoint, or one that holds more than tensors and known network classes.
+        UserError: the file is no YOLO-World checkpoint, or holds more than tensors and known network classes.
     """
     _tame_ultralytics()
     from ultralytics import YOLOWorld
@@ -102,7 +102,7 @@ def load(path: Path) -> YOLOWorld:
     _require_safe_load()
     try:
         model = YOLOWorld(str(path))
-    except Exception as error:  # a TypeError for damage and foreign classes, but also whatever the content leads to
+    except Exception as error:  # a TypeError for damage and foreign classes, but other content raises other errors
         raise UserError(f"weights {path.name} are refused: {' '.join(str(error).split())}") from error
     world = model.model
     if not isinstance(world, WorldModel):
@@ -121,7 +121,8 @@ def load(path: Path) -> YOLOWorld:
 
 
 def _row(names: dict[int, str] | list[str]) -> int:
-    """Which text vector is "person": by name, or the first where the checkpoint only numbers COCO's classes.
+    """Return the index of the text vector of "person": by name, or the first if the checkpoint only numbers COCO's
+    classes.
 
     Raises:
         UserError: the checkpoint names its classes, and none of them is a person.
@@ -141,7 +142,8 @@ def _persons(result: Any) -> Persons:
 
 
 def _tame_ultralytics() -> None:
-    """Before its import: no pickles, no settings in the home folder, no network, no packages installed at run time.
+    """Forbid ultralytics, before its import, to unpickle, to write settings at home, to use the network or install
+    packages.
 
     Its settings file goes to a folder that lives as long as this process.
     """
@@ -156,10 +158,10 @@ def _tame_ultralytics() -> None:
 
 
 def _require_safe_load() -> None:
-    """Raises UserError where ultralytics would unpickle anything: it or torch is too old."""
+    """Raise UserError where ultralytics would unpickle anything, because it or torch is too old."""
     import torch
     from ultralytics.nn import tasks
 
     if not hasattr(tasks, "SAFE_LOAD") or not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         raise UserError("reading YOLO-World's checkpoint safely needs torch >= 2.6 and ultralytics >= 8.4.190")
-    tasks.SAFE_LOAD = True  # the variable is read at import, and somebody may have imported ultralytics before
+    tasks.SAFE_LOAD = True  # the variable is read at import, and other code may have imported ultralytics before

@@ -88,9 +88,9 @@ def test_the_same_face_resembles_itself_and_another_does_not(
     def first_picture(name: str) -> np.ndarray:
         return cv2.resize(photos.real_clip(media / "video" / name).sample().rgb[0], (512, 512))
 
-    one, other = first_picture("retalking_face1.mp4"), first_picture("retalking_face3.mp4")
-    same = scorer.score(photos.clip(tmp_path, (one, 5))).identity_similarity_min
-    changed = scorer.score(photos.clip(tmp_path, (one, 3), (other, 3))).identity_similarity_min
+    first, other = first_picture("retalking_face1.mp4"), first_picture("retalking_face3.mp4")
+    same = scorer.score(photos.clip(tmp_path, (first, 5))).identity_similarity_min
+    changed = scorer.score(photos.clip(tmp_path, (first, 3), (other, 3))).identity_similarity_min
     assert same > 0.9
     assert changed < 0.6
 
@@ -124,7 +124,8 @@ def test_every_column_has_a_field() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "one"), [("skyreelsa1_3.mp4", True), ("mmaction_two_people_fullbody.mp4", False), ("psd_fades.mp4", False)]
+    ("name", "is_single"),
+    [("skyreelsa1_3.mp4", True), ("mmaction_two_people_fullbody.mp4", False), ("psd_fades.mp4", False)],
 )
-def test_labelled_clips(scorer: MediaPipeScorer, media: Path, name: str, one: bool) -> None:
-    assert (scorer.score(photos.real_clip(media / "video" / name)).face_count_max == 1) is one
+def test_labelled_clips(scorer: MediaPipeScorer, media: Path, name: str, is_single: bool) -> None:
+    assert (scorer.score(photos.real_clip(media / "video" / name)).face_count_max == 1) is is_single

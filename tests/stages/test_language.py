@@ -65,8 +65,8 @@ def test_probabilities_equal_a_softmax_over_the_language_tokens(checkpoint):
 
 def test_windows_are_averaged(checkpoint):
     language = SpokenLanguage(checkpoint)
-    one, other = noise(3, seed=1), noise(8, level=0.3, seed=2)
-    first, second, both = (language.probabilities(windows) for windows in ([one], [other], [one, other]))
+    quiet, loud = noise(3, seed=1), noise(8, level=0.3, seed=2)
+    first, second, both = (language.probabilities(windows) for windows in ([quiet], [loud], [quiet, loud]))
     assert both["en"] == pytest.approx((first["en"] + second["en"]) / 2)
     assert sum(both.values()) == pytest.approx(1)
 

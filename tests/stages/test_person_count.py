@@ -78,10 +78,10 @@ def test_every_column_has_a_field() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "one"),
+    ("name", "is_single"),
     [("retalking_face1.mp4", True), ("mmaction_two_people_fullbody.mp4", False), ("psd_fades.mp4", False)],
 )
-def test_labelled_clips(scorer: NanoDetScorer, media: Path, name: str, one: bool) -> None:
+def test_labelled_clips(scorer: NanoDetScorer, media: Path, name: str, is_single: bool) -> None:
     row = scorer.score(photos.real_clip(media / "video" / name))
-    assert (row.person_count_max == 1) is one
+    assert (row.person_count_max == 1) is is_single
     assert np.isfinite(row.person_count_median)

@@ -190,9 +190,9 @@ def test_embeddings_tell_speakers_apart(media):
         speech = clip_of_file(media / "audio" / name).speech
         return embedding.embed(speech[int(start_s * 16_000) : int((start_s + 3) * 16_000)])
 
-    one, again, other = of("librispeech_1688.flac", 1), of("librispeech_1688.flac", 8), of("librispeech_1998.flac", 1)
-    assert one @ again > 0.63
-    assert one @ other < 0.55
+    first, again, other = of("librispeech_1688.flac", 1), of("librispeech_1688.flac", 8), of("librispeech_1998.flac", 1)
+    assert first @ again > 0.63
+    assert first @ other < 0.55
 
 
 @pytest.mark.slow

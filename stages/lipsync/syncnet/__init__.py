@@ -1,5 +1,5 @@
-"""SyncNet (Chung & Zisserman, 2016): the network, what it is shown and told, and how its distances are read.
+"""This package runs SyncNet (Chung & Zisserman, 2016): its inputs, the network, and how its distances are read.
 
-Our own code that loads the published ``syncnet_v2.model``; the path of the weights is handed in.
-No columns, no policy: those belong to stages/sync.py.
+It is our own code that loads the published ``syncnet_v2.model``; the caller hands in the path of the weights. No
+columns, no policy: those belong to stages/sync.py.
 """

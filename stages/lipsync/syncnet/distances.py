@@ -1,7 +1,7 @@
-"""Distances between what is seen and what is heard at each lag, and what SyncNet reads from them.
+"""SyncNet reads the offset of a sound from distances between what is seen and what is heard at each lag.
 
-Sign: a lag of +k compares picture t with the sound at t + k, so the best lag is + where the sound is late. Upstream
-prints "AV offset" = 15 - argmin, which is how many frames to delay the sound: the same number with the other sign.
+Sign: a lag of +k compares picture t with the sound at t + k, so the best lag is + where the sound is late. The original
+code prints "AV offset" = 15 - argmin, which is how many frames to delay the sound: the same number with the other sign.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ EPS = 1e-6  #: added to each difference (torch.nn.functional.pairwise_distance)
 
 
 def distance_curve(picture: np.ndarray, sound: np.ndarray, max_lag: int = MAX_LAG) -> np.ndarray:
-    """Mean distance per lag -max_lag..+max_lag, float64 [2 max_lag + 1].
+    """Return the mean distance per lag -max_lag..+max_lag, float64 [2 max_lag + 1].
 
-    Beyond its ends the sound's embedding is taken for zeros, as upstream does: at lag k the k windows without a partner
-    count their own length. In tracks of a few seconds that raises or lowers the ends of the curve, and so the median.
+    Beyond its ends the sound's embedding counts as zeros, as in the original code: at lag k the k windows without a
+    partner count their own length. In tracks of a few seconds that raises or lowers the ends of the curve, and so the
+    median.
 
     Args:
         picture: float32 [n, 1024], one row per picture.
@@ -29,12 +30,12 @@ def distance_curve(picture: np.ndarray, sound: np.ndarray, max_lag: int = MAX_LA
 
 
 def _distances(picture: np.ndarray, sound: np.ndarray) -> np.ndarray:
-    """float32 [n]."""
+    """Return the distance of each row, float32 [n]."""
     return np.linalg.norm(picture - sound + np.float32(EPS), axis=1)
 
 
 def read_distances(curve: np.ndarray) -> LagReading:
-    """Offset, confidence (median - min), margin and distance (min) of a distance curve."""
+    """Return offset, confidence (median - min), margin and distance (min) of a distance curve."""
     best = int(curve.argmin())
     outside = np.delete(curve, slice(max(0, best - NEAR), best + NEAR + 1))
     return LagReading(

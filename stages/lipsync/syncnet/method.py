@@ -1,4 +1,4 @@
-"""Method ``syncnet``: one face track against one sound. Who talks is asked of Light-ASD, where that is installed."""
+"""The method ``syncnet`` compares a face track with a sound; where Light-ASD is installed, it says who talks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METHOD = "syncnet"
 
 
 class SyncNetMethod:
-    """``SyncNetMethod(network, light_asd).compare(rgb, track, samples)``."""
+    """Compares a face track with a sound by SyncNet's distances."""
 
     name = METHOD
 
@@ -24,7 +24,7 @@ class SyncNetMethod:
         self._network, self._light_asd = network, light_asd
 
     def compare(self, rgb: np.ndarray, track: Track, samples: np.ndarray) -> Comparison:
-        """See :class:`stages.lipsync.method.LipSyncMethod`."""
+        """Compare a track with a sound; see :class:`stages.lipsync.method.LipSyncMethod`."""
         seen = self._network.encode_picture(picture_crops(rgb, track))
         heard = self._network.encode_sound(sound_windows(samples, len(track)))
         return Comparison(read_distances(distance_curve(seen, heard)), self._talking_logit(rgb, track, samples))

@@ -1,8 +1,8 @@
-"""SyncNet's two streams: 0.2 s of a face and 0.2 s of sound, each to 1024 numbers, close if they belong together.
+"""SyncNet's two streams map 0.2 s of a face and 0.2 s of sound to 1024 numbers each, close if they belong together.
 
-Layers and parameter names are those of the published ``syncnet_v2.model`` (88 tensors, 13.6 M parameters, of a
-PyTorch before 0.4.1). Source: "Out of time: automated lip sync in the wild", section 2, and ``SyncNetModel.py`` of the
-public repository joonson/syncnet_python (MIT).
+Layers and parameter names are those of the published ``syncnet_v2.model`` (88 tensors, 13.6 M parameters, of a PyTorch
+before 0.4.1). Source: "Out of time: automated lip sync in the wild", section 2, and ``SyncNetModel.py`` of the public
+repository joonson/syncnet_python (MIT).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from weights.inspection import torch_file
 
-WHAT = "SyncNet"  #: in messages
-WIDTH = 1024  #: of both embeddings
+WHAT = "SyncNet"  #: name of the model in messages
+WIDTH = 1024  #: numbers in each of the two embeddings
 WINDOW = 5  #: pictures of one embedding, 0.2 s
 CROP = 224  #: pixels
 N_CEPSTRA, CEPSTRA_PER_WINDOW = 13, 20
@@ -27,13 +27,13 @@ BATCH = {"cpu": 8, "cuda": 128}  #: windows a pass; conv1 alone makes 4.6 MB of 
 
 
 class Network(nn.Module):
-    """The layers under their published names."""
+    """Holds the layers under their published names."""
 
     def __init__(self) -> None:
         super().__init__()
         self.netcnnaud = nn.Sequential(
             *_layer2d(1, 64, 3, padding=1),
-            nn.Identity(),  # published as a pool of 1 x 1; it holds the place in the numbering
+            nn.Identity(),  # published as a pool of 1 x 1; it keeps the numbering of the layers
             *_layer2d(64, 192, 3, padding=1),
             nn.MaxPool2d(3, (1, 2)),
             *_layer2d(192, 384, 3, padding=1),
@@ -57,12 +57,14 @@ class Network(nn.Module):
         self.netfclip = _head()
 
     def encode_picture(self, x: torch.Tensor) -> torch.Tensor:
-        """[1, 3, T, 224, 224] BGR 0..255 to [T - 4, 1024]: only the first layer looks along time, so that all the
-        windows of a stretch are one pass over it."""
+        """Encode [1, 3, T, 224, 224] BGR 0..255 to [T - 4, 1024].
+
+        Only the first layer looks along time, so all windows of a stretch of pictures take one pass.
+        """
         return self.netfclip(self.netcnnlip(x)[0, :, :, 0, 0].T)
 
     def encode_sound(self, x: torch.Tensor) -> torch.Tensor:
-        """Cepstra [B, 1, 13, 20] to [B, 1024]."""
+        """Encode cepstra [B, 1, 13, 20] to [B, 1024]."""
         return self.netfcaud(self.netcnnaud(x).flatten(1))
 
     def fuse(self) -> None:
@@ -81,7 +83,7 @@ def _layer2d(n_in: int, n_out: int, kernel: Any, padding: int = 0) -> tuple[nn.M
 def _layer3d(
     n_in: int, n_out: int, kernel: tuple[int, int, int], stride: int = 1, padding: int = 0
 ) -> tuple[nn.Module, ...]:
-    """``stride`` and ``padding`` are in space."""
+    """Make a 3D layer; ``stride`` and ``padding`` are in space."""
     conv = nn.Conv3d(n_in, n_out, kernel, (1, stride, stride), (0, padding, padding))
     return conv, nn.BatchNorm3d(n_out), nn.ReLU(inplace=True)
 
@@ -91,7 +93,7 @@ def _head() -> nn.Sequential:
 
 
 class SyncNet:
-    """``SyncNet(path, device)``: both encoders on numpy arrays.
+    """Runs both encoders on numpy arrays.
 
     Raises:
         UserError: the file does not hold SyncNet's parameters.
@@ -108,7 +110,7 @@ class SyncNet:
         self._device, self._batch = device, BATCH[device.type]
 
     def encode_picture(self, crops: np.ndarray) -> np.ndarray:
-        """float32 [T - 4, 1024] of crops uint8 [T, 224, 224, 3] BGR; row k is of pictures k to k + 4."""
+        """Encode crops uint8 [T, 224, 224, 3] BGR to float32 [T - 4, 1024]; row k is of pictures k to k + 4."""
         n, parts = len(crops) - WINDOW + 1, []
         for start in range(0, n, self._batch):
             stretch = self._put(crops[start : min(n, start + self._batch) + WINDOW - 1])
@@ -116,7 +118,7 @@ class SyncNet:
         return np.concatenate(parts)
 
     def encode_sound(self, cepstra: np.ndarray) -> np.ndarray:
-        """float32 [B, 1024] of cepstra float32 [B, 13, 20]."""
+        """Encode cepstra float32 [B, 13, 20] to float32 [B, 1024]."""
         parts = []
         for start in range(0, len(cepstra), self._batch):
             windows = self._put(cepstra[start : start + self._batch])
@@ -128,14 +130,14 @@ class SyncNet:
 
     @torch.inference_mode()
     def _run(self, encode: Any, x: torch.Tensor) -> np.ndarray:
-        # TF32, cuDNN's default for convolutions, has 10 bits of mantissa: a GPU's numbers would not be a CPU's.
+        # TF32, cuDNN's default for convolutions, has 10 bits of mantissa: a GPU would give other numbers than a CPU.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             encoded: np.ndarray = encode(x.float()).cpu().numpy()
         return encoded
 
 
 def inspect(path: Path) -> None:
-    """Raises UserError if ``path`` does not hold SyncNet; code in the file is not run."""
+    """Raise UserError if ``path`` does not hold SyncNet; code in the file is not run."""
     with torch.device("meta"):
         network = Network()
     _load(network, path)

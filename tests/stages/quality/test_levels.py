@@ -51,8 +51,8 @@ def test_the_score_is_a_softmax_over_the_five_levels(model, folder):
 
 
 def test_the_picture_matters(model):
-    one, other = (model.rate(photo()[:112, :112]) for photo in (data.astronaut, data.coffee))
-    assert one != other
+    astronaut, coffee = (model.rate(photo()[:112, :112]) for photo in (data.astronaut, data.coffee))
+    assert astronaut != coffee
 
 
 def test_levels_that_begin_alike_cannot_be_told_apart(folder, monkeypatch):

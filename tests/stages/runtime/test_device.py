@@ -21,26 +21,26 @@ from stages.runtime.device import CPU, CUDA, DeviceConfig
 STAGES = ("person_count", "face_count", "head_body")
 
 
-def plan(device: str = "auto") -> Funnel:
+def bound_to(device: str = "auto") -> Funnel:
     """The three stages under the reference profile, as if their weights were there."""
     stages = "\n".join(f"  - {{stage: {name}, config: {{device: {device}}}}}" for name in STAGES)
     policy = parse_policy(f"name: t\nprofile: reference\nstages:\n{stages}\n", "t.yaml")
-    plans = []
+    stages_bound = []
     for stage in policy.stages:
         backend: Backend = stage.stage.backend("reference")
         print_ = fingerprint(stage.stage, backend, stage.config, policy.media)
-        plans.append(BoundStage(policy=stage, backend=backend, fingerprint=print_))
-    return Funnel(policy, tuple(plans))
+        stages_bound.append(BoundStage(policy=stage, backend=backend, fingerprint=print_))
+    return Funnel(policy, tuple(stages_bound))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_cuda_without_a_gpu_is_refused_by_every_backend_before_work_starts() -> None:
-    for stage in plan("cuda").measuring:
+    for bound in bound_to("cuda").measuring:
         with pytest.raises(UserError, match=r"^device: cuda was asked for, but PyTorch sees no GPU"):
-            stage.backend.verify(stage.policy.config)
-    for stage in plan("auto").measuring:
+            bound.backend.verify(bound.policy.config)
+    for bound in bound_to("auto").measuring:
         with pytest.raises(UserError, match=r"^weights \w+ are not installed"):  # the device is no trouble
-            stage.backend.verify(stage.policy.config)
+            bound.backend.verify(bound.policy.config)
 
 
 def test_a_word_that_is_no_device_is_refused() -> None:
@@ -73,13 +73,13 @@ def test_a_session_that_fell_back_in_silence_is_an_error() -> None:
 
 
 def test_the_device_is_no_part_of_the_fingerprint() -> None:
-    assert plan("cpu").digests == plan("auto").digests
+    assert bound_to("cpu").digests == bound_to("auto").digests
 
 
 def test_the_job_asks_for_shares_of_a_gpu_only_where_there_is_one() -> None:
-    assert fused_resources(plan().measuring, cluster_gpus=1).gpus == pytest.approx(0.3)
-    assert fused_resources(plan().measuring, cluster_gpus=0).gpus == 0
-    assert fused_resources(plan("cpu").measuring, cluster_gpus=1).gpus == 0
+    assert fused_resources(bound_to().measuring, cluster_gpus=1).gpus == pytest.approx(0.3)
+    assert fused_resources(bound_to().measuring, cluster_gpus=0).gpus == 0
+    assert fused_resources(bound_to("cpu").measuring, cluster_gpus=1).gpus == 0
 
 
 @pytest.mark.parametrize(("share", "gpus", "held"), [(0.3, 2, 6), (0.5, 1, 2), (0.5, 0, 0), (0.0, 0, 64)])

@@ -1,8 +1,7 @@
-"""The astronaut photo (one woman, half body), the embedded weights by name, and a test's own files as weights."""
+"""The astronaut photo (one woman, half body), and a test's own files as weights."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,23 +10,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-import weights
 from weights import registry
-
-WEIGHTS = Path(weights.__file__).parent
-
-
-@pytest.fixture(scope="session")
-def embedded() -> list[dict]:
-    """The records of ``embedded.json``."""
-    return json.loads((WEIGHTS / "embedded.json").read_text())
-
-
-@pytest.fixture(scope="session")
-def weight(embedded: list[dict]) -> Callable[[str], Path]:
-    """The file of an embedded network by its name."""
-    paths = {entry["name"]: WEIGHTS / "files" / entry["file"] for entry in embedded}
-    return paths.__getitem__
 
 
 @pytest.fixture(scope="session")

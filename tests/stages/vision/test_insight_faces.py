@@ -59,8 +59,10 @@ def picture(seed: int) -> np.ndarray:
 
 def embedded_by_hand(rgb: np.ndarray) -> np.ndarray:
     """Unit vector: the crop on the template by a fit of our own, normalised to -1..1, the tiny network's means."""
-    ones = np.column_stack([POINTS, np.ones(5)])
-    matrix = np.linalg.lstsq(ones, TEMPLATE, rcond=None)[0].T  # exact: the points are the template, scaled and moved
+    homogeneous = np.column_stack([POINTS, np.ones(5)])
+    matrix = np.linalg.lstsq(homogeneous, TEMPLATE, rcond=None)[
+        0
+    ].T  # exact: the points are the template, scaled and moved
     crop = cv2.warpAffine(rgb, matrix, (112, 112)).astype(np.float64)
     means = ((crop - 127.5) / 127.5).transpose(2, 0, 1).reshape(3, 14, 8, 14, 8).mean(axis=(2, 4)).reshape(-1)[:512]
     return means / np.linalg.norm(means)
@@ -149,9 +151,9 @@ def scrfd(weights_folder: Path) -> Path:
 def test_the_real_detector_finds_a_real_face(scrfd: Path, tmp_path: Path, installed: Callable[..., None]) -> None:
     installed(**{SCRFD: scrfd})
     scorer = InsightFaceScorer(CONFIG)
-    one = scorer.score(photos.clip(tmp_path, (photos.astronaut(), 3)))
-    assert one.face_count_max == 1
-    assert one.face_height_px_median == pytest.approx(125, abs=20)  # rows 55 to 180 by eye
+    single = scorer.score(photos.clip(tmp_path, (photos.astronaut(), 3)))
+    assert single.face_count_max == 1
+    assert single.face_height_px_median == pytest.approx(125, abs=20)  # rows 55 to 180 by eye
     pair = photos.beside(photos.astronaut(), photos.astronaut(mirrored=True))
     assert scorer.score(photos.clip(tmp_path, (pair, 3))).face_count_max == 2
     assert scorer.score(photos.clip(tmp_path, (photos.cat(), 3))).face_count_max == 0

@@ -69,8 +69,8 @@ def test_batches_change_nothing(weights: Path) -> None:
     pictures = [photos.astronaut(), photos.cat(), photos.coffee()]
     together = YoloWorldDetector(weights, CONFIG).detect(pictures)
     alone = YoloWorldDetector(weights, replace(CONFIG, batch_size=1)).detect(pictures)
-    for one, other in zip(together, alone, strict=True):
-        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+    for batched, single in zip(together, alone, strict=True):
+        assert batched.scores == pytest.approx(single.scores, abs=1e-4)
 
 
 def test_the_scorer_counts_what_it_finds(weights: Path, tmp_path: Path, installed: Callable[..., None]) -> None:

@@ -1,5 +1,5 @@
-"""The funnel: policy (which rules), plan (what is owed), Ray execution, verdicts, the command line.
+"""This package is the funnel: a policy's rules and what they decide, runs on Ray, people in the loop, and reports.
 
-Knows stages and catalogs; measures nothing itself. How a clip flows:
-policy.py -> resolve.py -> plan.py -> run.py -> worker.py -> verdicts.py.
+It knows stages and catalogs, and measures nothing itself. running/ finds what clips are owed and has it measured;
+deciding/ says which clips are kept; annotation/, report/ and exports/ are for the people who use them.
 """

@@ -1,1 +1,1 @@
-"""People in the loop: lots drawn from what a stage kept or dropped, answers of annotators, gates that stages pass."""
+"""This package lets people judge lots of clips that a stage kept or dropped, and decides whether the stage passes."""

@@ -1,8 +1,8 @@
-"""Do annotators agree, beyond what chance would give? Nominal verdicts; 1 = always, 0 = as by chance.
+"""Agreement says how far annotators agree beyond chance: 1 = always, 0 = as by chance (nominal verdicts).
 
-Cohen's kappa (1960) for exactly two annotators, over the items that both judged. Krippendorff's alpha (2011,
-"Computing Krippendorff's Alpha-Reliability") for any number of annotators, any of whom may have left items out.
-Both are None where they are not defined: nothing was judged twice, or everybody always said one and the same thing.
+Cohen's kappa (1960) is for exactly two annotators, over the items that both judged. Krippendorff's alpha (2011,
+"Computing Krippendorff's Alpha-Reliability") is for any number of annotators, any of whom may have left items out. Both
+are None where they are not defined: nothing was judged twice, or everybody always gave the same verdict.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Ratings = Mapping[Any, Mapping[str, Hashable]]  #: item -> annotator -> verdict
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far annotators agree.
+    """Says how far annotators agree.
 
     Attributes:
-        items: those judged by at least two.
-        same: share of pairs of annotators, over these items, that said the same.
-        kappa: Cohen's; None unless there are exactly two annotators.
-        alpha: Krippendorff's.
+        items: number of items that at least two annotators judged.
+        same: share of pairs of annotators, over these items, that gave the same verdict.
+        kappa: Cohen's kappa; None unless there are exactly two annotators.
+        alpha: Krippendorff's alpha.
     """
 
     items: int
@@ -33,7 +33,7 @@ class Agreement:
 
 
 def agreement(ratings: Ratings) -> Agreement:
-    """All measures at once."""
+    """Compute all measures of agreement."""
     shared = {item: given for item, given in ratings.items() if len(given) > 1}
     annotators = sorted({name for given in shared.values() for name in given})
     kappa = None
@@ -47,7 +47,7 @@ def agreement(ratings: Ratings) -> Agreement:
 
 
 def cohens_kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> float | None:
-    """``(observed - expected) / (1 - expected)`` over the pairs of verdicts of two annotators."""
+    """Return ``(observed - expected) / (1 - expected)`` over the pairs of verdicts of two annotators."""
     n = len(pairs)
     if not n:
         return None
@@ -58,7 +58,7 @@ def cohens_kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> float | None:
 
 
 def krippendorffs_alpha(units: Sequence[Sequence[Hashable]]) -> float | None:
-    """``1 - observed / expected disagreement`` over units, each with the verdicts that it was given.
+    """Return ``1 - observed / expected disagreement`` over units, each with the verdicts that it was given.
 
     A unit with m verdicts adds 1 / (m - 1) for each ordered pair of them to the coincidence matrix; a unit with one
     verdict adds nothing.

@@ -1,11 +1,11 @@
-"""Calibrate: what annotators said, held against a stage's threshold: how many bad clips and how many hours it keeps.
+"""Calibration tells, for each threshold of a stage, how many bad clips and how many hours it would keep.
 
-Labels come from all judged lots of the stage that were drawn under these fingerprints and rules. Each side's lots are
-pooled, every lot in proportion to what was judged of it. Hours are not estimated: they are summed over the catalog.
-Bounds are those of curation/annotation/estimates.py, for the finite number of clips that a threshold keeps: judged
-whole, a small catalog leaves no doubt. (Lots that share clips are less than their sum, so they get the wider bounds of
-a population without end.) A threshold picked because its figures please is a proposal, and
-the bound belongs to it as if nobody had picked: a new lot proves it.
+The labels are what annotators said in all judged lots of the stage that were drawn under these fingerprints and rules.
+Lots of the same side are pooled, each in proportion to the number of clips judged in it. Hours are not estimated: they
+are summed over the catalog. Bounds are those of curation/annotation/estimates.py for the finite number of clips that a
+threshold keeps: of a small catalog that was judged whole, nothing is uncertain. (Lots that share clips are less than
+their sum, so they get the wider bounds of an infinite population.) A threshold that was chosen for its good figures is
+a proposal, because its bound holds as if nobody had chosen: a new lot must prove it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from catalogs.errors import UserError
 from curation.annotation.estimates import Rate, weighted_rate
 from curation.annotation.judgements import judge
 from curation.annotation.lots import rules_up_to
-from curation.annotation.moves import Threshold, thresholds
 from curation.annotation.population import stages_up_to
+from curation.annotation.proposals import Threshold, thresholds
 from curation.annotation.records import all_answers, lot_names, read_lot
 from curation.deciding.bound import BoundStage, Funnel
 from curation.deciding.rules import rule_sql
@@ -34,12 +34,12 @@ POINTS = 40  #: thresholds that are tried
 
 @dataclass(frozen=True)
 class Labels:
-    """Judged clips of a stage.
+    """Holds the judged clips of a stage.
 
     Attributes:
         verdicts: good | bad | unsure.
-        weights: clips that each stands for.
-        lots: where they come from.
+        weights: number of clips that each judged clip stands for.
+        lots: the lots that the labels come from.
         other_lots: judged lots of the stage that were drawn under other rules or fingerprints, and are left out.
         open_lots: lots of the present rules and fingerprints of which no clip is judged yet.
     """
@@ -55,12 +55,12 @@ class Labels:
 
 @dataclass(frozen=True)
 class Point:
-    """What one threshold would keep.
+    """Says what a threshold would keep.
 
     Attributes:
-        clips, hours: of the whole catalog.
+        clips, hours: kept of the whole catalog.
         labelled: judged clips among the kept.
-        bad_rate: share of bad clips among the kept; precision is what is missing to 1.
+        bad_rate: share of bad clips among the kept, which is 1 - precision.
         recall: share of the good clips that is kept; None without a judged lot of dropped clips.
     """
 
@@ -74,10 +74,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Calibration:
-    """One threshold of a stage.
+    """Holds the points of one threshold of a stage.
 
     Attributes:
-        proposed: keeps the most hours of the points that hold the largest bad rate; the present one if none keeps more.
+        proposed: of the points within the largest bad rate the one that keeps the most hours; the present one if none
+            keeps more.
     """
 
     threshold: Threshold
@@ -92,14 +93,14 @@ class Calibration:
 def calibrate(
     catalog: Catalog, funnel: Funnel, stage: str, max_bad_rate: float = 0.05, confidence: float = 0.95
 ) -> tuple[Labels, list[Calibration]]:
-    """Every threshold of a stage that can be moved, each with the others as they are.
+    """Calibrate every threshold of a stage that can be moved, with the others unchanged.
 
     Raises:
-        UserError: no such stage, no rule that is a simple comparison, nothing judged.
+        UserError: there is no such stage, no rule that is a simple comparison, or nothing judged.
     """
     bound = funnel.stage(stage)
     if bound is None:
-        have = ", ".join(one.name for one in funnel.stages)
+        have = ", ".join(known.name for known in funnel.stages)
         raise UserError(f"policy {funnel.policy.name} has no stage {stage!r}; it has: {have}")
     movable = [threshold for rule in bound.policy.rules for threshold in thresholds(rule)]
     if not movable:
@@ -115,12 +116,14 @@ def calibrate(
             )
         raise UserError(f"no judged lot of {stage} under this policy{others}; `funnel sample` draws one")
     connection = open_views(catalog, funnel)
-    found = [_calibration(connection, funnel, bound, one, labels, max_bad_rate, confidence) for one in movable]
+    found = [
+        _calibration(connection, funnel, bound, threshold, labels, max_bad_rate, confidence) for threshold in movable
+    ]
     return labels, found
 
 
 def gather_labels(catalog: Catalog, funnel: Funnel, bound: BoundStage) -> Labels:
-    """What was judged of a stage, as it is measured and decided now."""
+    """Gather the judged clips of a stage, as the stage is measured and decided now."""
     digests = {stage.name: stage.digest for stage in stages_up_to(funnel, bound)}
     wanted = digests, rules_up_to(funnel, bound)
     parts: dict[str, list[tuple[list[str], np.ndarray, np.ndarray]]] = {"kept": [], "dropped": []}
@@ -139,7 +142,7 @@ def gather_labels(catalog: Catalog, funnel: Funnel, bound: BoundStage) -> Labels
             continue
         seen = ~judged.is_open()
         weights = judged.weights[seen]
-        weights = weights * (lot.population / weights.sum())  # what is open is taken to be like what is judged
+        weights = weights * (lot.population / weights.sum())  # assumes that open items are like judged ones
         clip_ids = [clip for clip, is_seen in zip(items["clip_id"].to_pylist(), seen, strict=True) if is_seen]
         parts[lot.side].append((clip_ids, np.array(judged.verdicts)[seen].astype(str), weights))
         used.append(name)
@@ -196,7 +199,10 @@ def _calibration(
 
 
 def _measured_sql(bound: BoundStage, threshold: Threshold) -> str:
-    """clip_id, value, others_hold: what is compared, and whether all else that the stage asks for holds."""
+    """Return SQL for clip_id, value, others_hold.
+
+    ``value`` is what the threshold is compared with; ``others_hold`` says whether all other rules of the stage hold.
+    """
     table = "clips" if bound.stage.key == "source_id" else bound.name
     rules = tuple(rule for rule in bound.policy.rules if rule != threshold.rule)
     others = rule_sql(replace(bound, policy=replace(bound.policy, rules=rules)))
@@ -207,8 +213,10 @@ def _measured_sql(bound: BoundStage, threshold: Threshold) -> str:
 
 
 def _candidates(threshold: Threshold, values: np.ndarray, has_dropped: bool) -> list[float]:
-    """Thresholds to try, the present one among them, from the smallest; none looser than it where only kept clips were
-    judged."""
+    """List the thresholds to try, in ascending order and with the present one.
+
+    Where only kept clips were judged, none is looser than the present one.
+    """
     finite = values[np.isfinite(values)]
     spread = np.quantile(finite, np.linspace(0, 1, POINTS)) if len(finite) else []
     tried = {float(f"{value:.3g}") for value in spread}
@@ -225,11 +233,11 @@ def _amounts(
     measured: str,
     numbers: Sequence[float],
 ) -> list[tuple[int, float]]:
-    """Clips and hours that each threshold would keep, of all clips that reach the stage."""
+    """Count the clips and hours that each threshold would keep, of all clips that reach the stage."""
     before = [stage.name for stage in stages_up_to(funnel, bound)[:-1]]
     stopped = ", ".join(f"'{name}'" for name in before) or "''"
     kept = [f"FILTER (WHERE value {threshold.comparison.operator} {number!r})" for number in numbers]
-    sums = ", ".join(f"count(*) {one}, sum(duration_s) {one}" for one in kept)
+    sums = ", ".join(f"count(*) {condition}, sum(duration_s) {condition}" for condition in kept)
     (row,) = connection.execute(
         f"SELECT {sums} FROM ({measured}) m JOIN clips c USING (clip_id) JOIN verdicts v USING (clip_id) "
         f"WHERE others_hold AND coalesce(coalesce(v.drop_stage, v.pending_stage) NOT IN ({stopped}), true)"

@@ -1,20 +1,20 @@
-"""From a judged sample to a rate with bounds that hold.
+"""A judged sample gives a rate with exact bounds.
 
-*Simple random sample.* Exact bounds: Clopper and Pearson (1934), the beta quantiles
-``lower = B(1 - confidence; x, n - x + 1)`` and ``upper = B(confidence; x + 1, n - x)``. Where the sample is more than a
-twentieth of the population they are taken from the hypergeometric distribution instead (Buonaccorsi 1987), so that a
-census leaves no doubt: the bound is the largest number of bad clips for which ``x`` or fewer in the sample are not
-rarer than ``1 - confidence``.
+*Simple random sample.* Bounds of Clopper and Pearson (1934), the beta quantiles ``lower = B(1 - confidence; x, n - x +
+1)`` and ``upper = B(confidence; x + 1, n - x)``. Where the sample is more than a twentieth of the population they are
+taken from the hypergeometric distribution instead (Buonaccorsi 1987), so that nothing is uncertain when the whole
+population was judged: the bound is the largest number of bad clips for which ``x`` or fewer in the sample are not rarer
+than ``1 - confidence``.
 
 *Stratified or otherwise weighted sample.* The rate is ``sum(w x) / sum(w)`` with ``w`` = stratum size / drawn from it
-(Horvitz and Thompson 1952). For the bounds the sample counts as one of ``n* = sum(w) / max(w)`` clips, with the same
-share of them bad. Why that is safe: in units of ``max(w) / sum(w)`` every clip adds something between 0 and 1 to the
+(Horvitz and Thompson 1952). For the bounds the sample counts as one of ``n* = sum(w) / max(w)`` clips with the same
+share of bad ones. This is safe: in units of ``max(w) / sum(w)`` every clip adds something between 0 and 1 to the
 estimate, and a sum of such terms with a given mean spreads most when they are all 0 or 1 (Hoeffding 1956, 1963), which
 is the sample of ``n*`` that the exact bound is made for. Design effects (Kish 1965; Korn and Graubard 1998) give larger
-effective samples, but promise too much where the bad clips sit in the stratum that was sampled most sparsely: with half
-of the population sampled 40 times, the other half 160 times, and 5 % bad in the first half only, their 95 % bound is
-below the truth in 13 of 100 samples. With equal weights (proportional allocation) ``n*`` is the sample's size and
-nothing is lost.
+effective samples, but their bounds are too narrow where the bad clips lie in the stratum that was sampled most
+sparsely: with half of the population sampled 40 times, the other half 160 times, and 5 % bad in the first half only,
+their 95 % bound is below the truth in 13 of 100 samples. With equal weights (proportional allocation) ``n*`` is the
+sample's size, and the bounds are as narrow as for a simple sample.
 
 *Unsure* counts against the stage: as bad in a rate and its upper bound, as good in the lower bound.
 """
@@ -36,10 +36,10 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Rate:
-    """A rate and its one-sided bounds, each of which holds with ``confidence`` on its own.
+    """Holds a rate and its one-sided bounds, each of which holds with ``confidence`` on its own.
 
     Attributes:
-        effective: size of the simple random sample that says as much (``n*``).
+        effective: size of a simple random sample with the same bounds (``n*``).
     """
 
     estimate: float
@@ -50,7 +50,7 @@ class Rate:
 
 
 def clopper_pearson(bad: float, n: float, confidence: float) -> tuple[float, float]:
-    """One-sided exact bounds (lower, upper) of a binomial rate, each at ``confidence``.
+    """Return the one-sided exact bounds (lower, upper) of a binomial rate, each at ``confidence``.
 
     For the two-sided interval of 95 % ask for 0.975. ``bad`` and ``n`` need not be whole numbers.
     """
@@ -62,17 +62,17 @@ def clopper_pearson(bad: float, n: float, confidence: float) -> tuple[float, flo
 
 
 def finite_bounds(bad_low: int, bad_high: int, n: int, population: int, confidence: float) -> tuple[float, float]:
-    """One-sided exact bounds of the rate in a population of which ``n`` were drawn without replacement.
+    """Return the one-sided exact bounds of the rate in a population of which ``n`` were drawn without replacement.
 
     Args:
         bad_low, bad_high: bad clips in the sample, for the lower and for the upper bound.
     """
     alpha = 1 - confidence
 
-    def too_many(count: int) -> bool:  # so few bad ones in the sample are rarer than alpha
+    def too_many(count: int) -> bool:  # with so many bad clips, so few in the sample would be rarer than alpha
         return bool(stats.hypergeom.cdf(bad_high, population, count, n) <= alpha)
 
-    def enough(count: int) -> bool:  # so many bad ones in the sample are not rarer than alpha
+    def enough(count: int) -> bool:  # with so many bad clips, so many in the sample would not be rarer than alpha
         return bool(stats.hypergeom.sf(bad_low - 1, population, count, n) > alpha)
 
     most = population - (n - bad_high)  # the rest of the sample was seen to be good
@@ -89,13 +89,13 @@ def weighted_rate(
     population: int | None = None,
     unsure: ArrayLike | None = None,
 ) -> Rate:
-    """The rate of bad clips that a weighted sample speaks for.
+    """Estimate the rate of bad clips in a population from a weighted sample.
 
     Args:
-        bad: per clip, whether it is bad.
-        weights: per clip, how many of the population it stands for.
-        population: clips in the population; None for one without end.
-        unsure: per clip, whether nobody could say.
+        bad: says of each clip whether it is bad.
+        weights: how many clips of the population each clip stands for.
+        population: clips in the population; None for an infinite one.
+        unsure: says of each clip whether the annotators could not decide.
     """
     is_bad, weight = np.asarray(bad, bool), np.asarray(weights, float)
     is_unsure = np.zeros(len(is_bad), bool) if unsure is None else np.asarray(unsure, bool)
@@ -116,8 +116,10 @@ def weighted_rate(
 
 
 def sample_size_for(rate: float, max_rate: float, confidence: float, population: int) -> int | None:
-    """Smallest simple random sample that passes with ``rate`` of it bad: at the most the whole population, which leaves
-    no doubt; None where that is more than MOST_JUDGED clips."""
+    """Return the smallest simple random sample that passes with ``rate`` of it bad.
+
+    At most it is the whole population, of which nothing is uncertain; None where that is more than MOST_JUDGED clips.
+    """
     n = np.arange(1, min(population, MOST_JUDGED) + 1)
     bad = np.ceil(rate * n - _ROUNDING)
     passes = np.flatnonzero(stats.beta.ppf(confidence, bad + 1, np.maximum(n - bad, _ROUNDING)) <= max_rate)
@@ -127,7 +129,7 @@ def sample_size_for(rate: float, max_rate: float, confidence: float, population:
 
 
 def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The largest number in [low, high] for which ``holds``, taken to hold for ``low``."""
+    """Return the largest number in [low, high] for which ``holds`` is true; it must be true for ``low``."""
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if holds(middle) else (low, middle - 1)

@@ -1,8 +1,8 @@
-"""Lots and answers to and from spreadsheets (CSV), and what holds for answers from any tool.
+"""Lots and answers are exchanged with spreadsheets as CSV; answers from any tool are checked here.
 
-What comes in is checked whole before anything is stored: every answer must be about an item of the lot, with the clip
-that stands there, by a named annotator, with verdicts, reasons and scores that the lot knows. Answers that the lot has
-already (same item, annotator, verdict, reasons, scores and note) are left out, so that a file may be read again.
+Everything is checked before anything is stored: every answer must be about an item of the lot, with that item's clip,
+by a named annotator, with verdicts, reasons and scores that the lot knows. Answers that the lot already has (same item,
+annotator, verdict, reasons, scores and note) are left out, so that a file may be read again.
 """
 
 from __future__ import annotations
@@ -40,15 +40,16 @@ _REQUIRED = ("number", "clip_id", "annotator")
 
 
 def items_csv(lot: Lot, items: pa.Table) -> str:
-    """One line per item: what to look at and where. Blind: no measures."""
+    """Write one line per item: which clip it is and where its file lies, without anything measured."""
     columns = (*_ITEM_COLUMNS, *(f"other_{name}" for name in PLACE if lot.mode == "pair"))
     return _csv(columns, ({name: row[name] for name in columns} for row in items.to_pylist()))
 
 
 def answers_csv(catalog: Catalog, lot: Lot) -> str:
-    """One line per current answer; :func:`read_answers_csv` reads it again."""
+    """Write one line per current answer; :func:`read_answers_csv` reads it again."""
     columns = (*_ANSWER_COLUMNS, *_axes(lot))
-    answers = sorted(current_answers(all_answers(catalog, lot.name)), key=lambda one: (one.number, one.annotator))
+    current = current_answers(all_answers(catalog, lot.name))
+    answers = sorted(current, key=lambda answer: (answer.number, answer.annotator))
     return _csv(columns, (_answer_row(answer) for answer in answers))
 
 
@@ -69,8 +70,10 @@ def _csv(columns: tuple[str, ...], rows: Iterator[dict[str, Any]]) -> str:
 
 
 def read_answers_csv(lot: Lot, items: pa.Table, text: str) -> list[Answer]:
-    """Answers from CSV with the columns number, clip_id, annotator, and verdict, reasons (``a;b``), note, seconds, or
-    one column per axis. Raises UserError with the line that is wrong."""
+    """Read answers from CSV; raise UserError with the line that is wrong.
+
+    The columns are number, clip_id, annotator, and verdict, reasons (``a;b``), note, seconds, or one column per axis.
+    """
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
         columns = reader.fieldnames or ()
@@ -87,14 +90,14 @@ def read_answers_csv(lot: Lot, items: pa.Table, text: str) -> list[Answer]:
 
 
 def checked_answer(lot: Lot, items: pa.Table, row: Mapping[str, Any], where: str) -> Answer:
-    """An answer that the lot can take.
+    """Make an answer that the lot can take.
 
     Args:
         row: number, clip_id, annotator, verdict (empty: none), reasons, scores, note, seconds.
-        where: which line or task of the file it is, for the message.
+        where: line or task of the file, for the message.
 
     Raises:
-        UserError: it cannot.
+        UserError: the lot cannot take it.
     """
     number = row["number"]
     if type(number) is not int or not 1 <= number <= len(items):
@@ -131,7 +134,7 @@ def checked_answer(lot: Lot, items: pa.Table, row: Mapping[str, Any], where: str
 
 
 def store_answers(catalog: Catalog, lot: Lot, answers: list[Answer]) -> int:
-    """Store what the lot does not have yet. Returns how many answers that were."""
+    """Store the answers that the lot does not have yet; return how many they were."""
     have = {_essence(answer) for answer in current_answers(all_answers(catalog, lot.name))}
     new = [answer for answer in answers if _essence(answer) not in have]
     for answer in new:

@@ -1,10 +1,10 @@
-"""Gates: whether a stage's sample proves that few of the clips it keeps are bad, stored in the catalog.
+"""A gate says whether a stage's sample proves that few of the clips it keeps are bad; gates are stored in the catalog.
 
-How a lot is settled: of a lot that is not judged to the end, what is open counts against passing (as bad) and against
-failing (as good), so that it is settled early only where the rest cannot change it; a sequential plan stops by its own
-rule. A whole lot passes when the upper bound is no higher than the largest bad rate; fails when the share of bad clips
-itself is higher, or its plan rejects; and else needs more clips. More clips are a new lot with a size of its own:
-going on until the figures please would break the promise, which is also why a gate counts the lots tried before it.
+While a lot is not judged to the end, open items count against passing (as bad) and against failing (as good), so that
+it is settled early only where the rest cannot change the outcome; a sequential plan stops by its own rule. A whole lot
+passes when the upper bound is no higher than the largest bad rate. It fails when the share of bad clips itself is
+higher, or when its plan rejects it. Otherwise more clips are needed, and these are a new lot with a size of its own:
+judging on until the figures are good would make the bound wrong. For the same reason a gate counts earlier lots.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Outcome = Literal["pass", "fail", "need_more"]
 
 @dataclass(frozen=True)
 class Gate:
-    """What a lot of kept clips says about its stage.
+    """Holds the result of a lot of kept clips for its stage.
 
     Attributes:
-        fingerprints, rules: of every stage up to this one, as in the lot; others make the gate stale.
+        fingerprints, rules: those of every stage up to this one, as in the lot; when they change the gate is stale.
         population: clips that the stage had kept when the lot was drawn.
-        n, judged, bad, unsure: clips in the lot, and what became of them.
-        estimate, lower, upper: bad-case rate with one-sided bounds, each at ``confidence``; what is not judged yet
-            counts as good in ``lower`` and as bad in ``upper``.
-        more: for need_more: clips to judge; of this lot while it is open, else of a new one.
-        false_drop_rate: of the newest judged lot of clips that the same rules dropped.
+        n, judged, bad, unsure: numbers of clips in the lot and among its answers.
+        estimate, lower, upper: bad-case rate with one-sided bounds, each at ``confidence``; items that are not judged
+            yet count as good in ``lower`` and as bad in ``upper``.
+        more: clips still to judge for ``need_more``, of this lot while it is open, else of a new one.
+        false_drop_rate: rate in the newest judged lot of clips that the same rules dropped.
         earlier_lots: other lots of this stage that were accepted or refused under the same rules before.
     """
 
@@ -79,8 +79,8 @@ def accept(catalog: Catalog, lot_name: str, max_bad_rate: float = 0.05, confiden
     """Judge a lot of kept clips and store the gate.
 
     Raises:
-        UserError: no such lot, one of dropped clips or of a user study, figures that make no sense or are not those of
-            the lot's sequential plan.
+        UserError: there is no such lot, it is of dropped clips or of a user study, or the figures make no sense or are
+            not those of the lot's sequential plan.
     """
     promise = Promise(max_bad_rate, confidence, acceptable_rate=0.0)
     lot, items = read_lot(catalog, lot_name)
@@ -123,9 +123,9 @@ def accept(catalog: Catalog, lot_name: str, max_bad_rate: float = 0.05, confiden
 
 
 def rate_of(judgements: Judgements, confidence: float) -> Rate:
-    """The rate of verdicts that speak against the stage: bad cases among kept clips, false drops among dropped ones.
+    """Estimate the rate of verdicts against the stage: bad cases among kept clips, false drops among dropped ones.
 
-    What is still open counts as unsure does: against the stage in the upper bound, for it in the lower one.
+    Open items count as unsure ones do: against the stage in the upper bound, for it in the lower one.
     """
     against, unsure, weights = judgements.is_against(), judgements.is_unsure(), judgements.weights
     is_open, population = judgements.is_open(), judgements.lot.population
@@ -141,7 +141,7 @@ def _settle(judgements: Judgements, promise: Promise) -> tuple[Rate, Outcome, in
     rate = rate_of(judgements, promise.confidence)
     if rate.upper <= promise.max_bad_rate:
         return rate, "pass", None
-    # The best that can still come of it: everything that is open turns out good.
+    # The best case: all open items turn out good.
     against = judgements.is_against() | judgements.is_unsure()
     best = weighted_rate(against, judgements.weights, promise.confidence, judgements.lot.population)
     if best.estimate > promise.max_bad_rate or (plan and best.upper > promise.max_bad_rate):
@@ -176,7 +176,7 @@ def _settle_sequential(
 
 
 def _false_drops(catalog: Catalog, lot: Lot, confidence: float) -> tuple[str, Rate] | None:
-    """The newest lot of clips dropped by the same rules that has answers, and its false-drop rate."""
+    """Return the newest lot with answers of clips dropped by the same rules, and its false-drop rate."""
     found: list[tuple[str, str, Rate]] = []
     for name in lot_names(catalog):
         other, items = read_lot(catalog, name)
@@ -197,29 +197,32 @@ def _bounds(rate: Rate) -> dict[str, float]:
 
 
 def gates_of(catalog: Catalog, stage: str) -> list[Gate]:
-    """All gates of a stage, oldest first."""
+    """Read all gates of a stage, oldest first."""
     return [_gate(catalog.store.read_json(name)) for name in catalog.store.find(f"annotations/gates/{stage}", ".json")]
 
 
 def current_gate(catalog: Catalog, funnel: Funnel, stage: str) -> Gate | None:
-    """The newest gate that speaks for this funnel; if none does, the newest of all, which :func:`is_stale`."""
+    """Return the newest gate that is valid for this funnel.
+
+    If there is none, the newest of all is returned, which is stale (:func:`is_stale`).
+    """
     gates = gates_of(catalog, stage)
     candidates = [gate for gate in gates if is_stale(gate, funnel) is None] or gates
     return candidates[-1] if candidates else None
 
 
 def is_stale(gate: Gate, funnel: Funnel) -> str | None:
-    """Why a gate does not speak for this funnel, in words; None if it does."""
+    """Say why a gate is not valid for this funnel; None if it is valid."""
     bound = funnel.stage(gate.stage)
     if bound is None:
         return f"policy {funnel.policy.name} has no stage {gate.stage}"
     rules = rules_up_to(funnel, bound)
     for stage in rules:
         if stage not in gate.rules:
-            return f"{stage} has come in front of it"
+            return f"{stage} now comes before it"
     for stage, was in gate.rules.items():
         if stage not in rules:
-            return f"{stage} is no longer in front of it"
+            return f"{stage} no longer comes before it"
         if gate.fingerprints[stage] != funnel.digests[stage]:
             return f"{stage} measures differently: fingerprint {funnel.digests[stage]}, was {gate.fingerprints[stage]}"
         if rules[stage] != was:
@@ -228,15 +231,17 @@ def is_stale(gate: Gate, funnel: Funnel) -> str | None:
 
 
 def missing_gates(catalog: Catalog, funnel: Funnel) -> list[str]:
-    """One line for each deciding stage without a passed gate that speaks for this funnel; a stage without rules keeps
-    everything and needs none."""
+    """Write one line for each deciding stage that has no passed gate that is valid for this funnel.
+
+    A stage without rules keeps everything and needs no gate.
+    """
     lines = []
     for bound in funnel.stages:
         if not bound.policy.rules:
             continue
         gate = current_gate(catalog, funnel, bound.name)
         if gate is None:
-            lines.append(f"{bound.name}: never sampled")
+            lines.append(f"{bound.name}: no lot of it is accepted yet")
         elif reason := is_stale(gate, funnel):
             lines.append(f"{bound.name}: the gate of lot {gate.lot} is stale: {reason}")
         elif not gate.passed:
@@ -245,7 +250,7 @@ def missing_gates(catalog: Catalog, funnel: Funnel) -> list[str]:
 
 
 def outcome_line(gate: Gate) -> str:
-    """The outcome in one line."""
+    """Write the outcome in one line."""
     limit = f"{gate.max_bad_rate:.1%} at {gate.confidence:.0%} confidence"
     if gate.outcome == "pass":
         return f"pass: at most {gate.upper:.2%} bad cases, no more than {limit}"
@@ -254,7 +259,7 @@ def outcome_line(gate: Gate) -> str:
     if gate.judged < gate.n:
         return f"need {gate.more} more: {gate.judged} of {gate.n} judged"
     if gate.more is None:
-        return f"need more than anybody judges: {gate.estimate:.2%} bad is too near {limit}"
+        return f"need more clips than anybody can judge: {gate.estimate:.2%} bad is too near {limit}"
     return f"need more: a new lot of {gate.more} would prove {limit}, if again {gate.estimate:.2%} of it are bad"
 
 
@@ -264,7 +269,7 @@ def _changed_rule(stage: str, was: Mapping[str, Any], now: Mapping[str, Any]) ->
         if before is None:
             return f"{stage} has a new rule {name}: {after}"
         if after is None:
-            return f"{stage} has lost the rule {name}: {before}"
+            return f"{stage} no longer has the rule {name}: {before}"
         if before != after:
             return f"rule {name} of {stage} is {after!r}, was {before!r}"
     return f"on_unavailable of {stage} is {now['on_unavailable']}, was {was['on_unavailable']}"

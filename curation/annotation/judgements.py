@@ -1,8 +1,8 @@
-"""From the answers of all annotators to one judgement per item of a lot.
+"""The answers of all annotators become one judgement per item of a lot.
 
-An item is judged once as many annotators have answered as the lot asks for (``overlap``). What most of them say counts;
-where votes are equal, what is worse for the stage: bad before unsure before good in a lot of kept clips, good before
-unsure before bad in a lot of dropped ones.
+An item is judged once as many annotators have answered as the lot asks for (``overlap``). The most frequent verdict
+counts. Of equally frequent ones the worst for the stage counts: bad before unsure before good in a lot of kept clips,
+good before unsure before bad in a lot of dropped ones.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _WORST_FIRST: dict[Side, tuple[Verdict, ...]] = {
 
 @dataclass(frozen=True)
 class Judgements:
-    """A lot's items in order, and what became of each.
+    """Holds a lot's items in order, with the verdict on each.
 
     Attributes:
-        verdicts: per item; None while it is not judged.
-        weights: per item, clips of the population that it stands for.
+        verdicts: verdict on each item; None while it is not judged.
+        weights: number of clips of the population that each item stands for.
         reasons: reason -> items for which at least one annotator named it.
-        agreement: over the items that several annotators answered.
+        agreement: agreement over the items that several annotators answered.
     """
 
     lot: Lot
@@ -48,21 +48,21 @@ class Judgements:
 
     @property
     def open(self) -> int:
-        """Items that still want an answer."""
+        """Return the number of items that still need an answer."""
         return self.verdicts.count(None)
 
     @property
     def judged_in_order(self) -> int:
-        """Items from the first on without a gap: what a sequential plan may look at."""
+        """Return the number of items judged from the first on without a gap: a sequential plan reads only these."""
         return self.verdicts.index(None) if self.open else len(self.verdicts)
 
     @property
     def against(self) -> Verdict:
-        """The verdict that speaks against the stage: it kept a bad clip, or dropped a good one."""
+        """Return the verdict that is against the stage: it kept a bad clip, or dropped a good one."""
         return _WORST_FIRST[self.lot.side][0]
 
     def is_against(self) -> np.ndarray:
-        """``(items,)`` bool: judged, and wrong."""
+        """Say which items were judged against the stage, ``(items,)`` bool."""
         return np.array([verdict == self.against for verdict in self.verdicts], bool)
 
     def is_unsure(self) -> np.ndarray:
@@ -73,7 +73,7 @@ class Judgements:
 
 
 def judge(lot: Lot, items: pa.Table, answers: Iterable[Answer]) -> Judgements:
-    """Raises UserError for a lot of a user study, which has scores and no verdicts."""
+    """Judge the items of a lot; raise UserError for a user study, which has scores and no verdicts."""
     if lot.mode != "verdict":
         raise UserError(
             f"lot {lot.name} is a user study (mode {lot.mode}): it has scores, not verdicts; `funnel lots` shows them"
@@ -100,4 +100,4 @@ def _verdict(lot: Lot, votes: Mapping[str, Verdict]) -> Verdict | None:
     if len(votes) < lot.overlap:
         return None
     counts = Counter(votes.values())
-    return max(_WORST_FIRST[lot.side], key=lambda verdict: counts[verdict])  # the first of equals
+    return max(_WORST_FIRST[lot.side], key=lambda verdict: counts[verdict])  # of equals, max takes the first

@@ -1,8 +1,8 @@
-"""Lots to Label Studio and answers back from it: tasks and export as JSON, the labelling interface as XML.
+"""Lots go to Label Studio and answers come back: tasks and export as JSON, the labelling interface as XML.
 
-A task is one item, named by lot, number and clip. In a user study its data names nothing that could sway: neither
-source nor file. Answers are named by what they mean, not by what the interface shows (``alias``): verdicts, reasons
-and, for each axis of a user study, its level.
+A task is one item, named by lot, number and clip. In a user study its data names neither source nor file, which could
+influence the answer. Answers are named by what they mean, not by what the interface shows (``alias``): verdicts,
+reasons and, for each axis of a user study, its level.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _PAIR_LEVELS = ("A", "equal", "B")
 
 
 def label_studio_tasks(lot: Lot, items: pa.Table, media_url: str) -> list[dict[str, Any]]:
-    """Tasks for Label Studio's import.
+    """Make tasks for Label Studio's import.
 
     Args:
-        media_url: where its browser finds a clip's picture and sound: a template with {clip_id}, {number},
-            {source_id}, {path}, {start_s} or {end_s}, as in ``http://host/clips/{clip_id}.mp4``.
+        media_url: where its browser finds a clip's picture and sound: a template with {clip_id}, {number}, {source_id},
+            {path}, {start_s} or {end_s}, as in ``http://host/clips/{clip_id}.mp4``.
 
     Raises:
-        UserError: a template with other names in it, or one that sends both clips of a pair to one address.
+        UserError: the template has other names in it, or sends both clips of a pair to one address.
     """
     return [{"data": _task_data(lot, row, media_url)} for row in items.to_pylist()]
 
 
 def label_studio_config(lot: Lot) -> str:
-    """The labelling interface that goes with the tasks."""
+    """Write the labelling interface for the tasks."""
     return _verdict_config(lot) if lot.mode == "verdict" else _study_config(lot.mode)
 
 
@@ -53,7 +53,7 @@ def _task_data(lot: Lot, row: Mapping[str, Any], media_url: str) -> dict[str, An
     if lot.mode == "pair":
         other = _address(media_url, {"number": row["number"]} | {name: row[f"other_{name}"] for name in PLACE})
         if other == data["video"]:
-            raise UserError(f"media URL {media_url!r} is the same for both clips of a pair: take {{clip_id}} into it")
+            raise UserError(f"media URL {media_url!r} is the same for both clips of a pair: use {{clip_id}} in it")
         data |= {"other_video": other, "other_clip_id": row["other_clip_id"]}
     return data
 
@@ -72,7 +72,7 @@ def _asked(lot: Lot) -> str:
 def _verdict_config(lot: Lot) -> str:
     verdicts = "".join(f"<Choice value={quoteattr(name)}/>" for name in get_args(Verdict))
     offered = question(lot.stage, lot.side).all_reasons
-    reasons = "".join(f"<Choice value={quoteattr(one.key)} hint={quoteattr(one.label)}/>" for one in offered)
+    reasons = "".join(f"<Choice value={quoteattr(reason.key)} hint={quoteattr(reason.label)}/>" for reason in offered)
     return (
         f'<View><Header value={quoteattr(_asked(lot))}/><Video name="video" value="$video"/>\n'
         f'<Choices name="verdict" toName="video" choice="single" required="true">{verdicts}</Choices>\n'
@@ -82,7 +82,7 @@ def _verdict_config(lot: Lot) -> str:
 
 
 def _study_config(mode: Mode) -> str:
-    """Every control is about the first video: Label Studio wants one, whatever the question is about."""
+    """Write the interface of a user study; every control names the first video, because Label Studio needs one."""
     videos = '<Video name="video" value="$video"/>'
     if mode == "pair":
         videos = (
@@ -111,8 +111,10 @@ def _axis_config(axis: Axis, mode: Mode) -> str:
 
 
 def read_label_studio(lot: Lot, items: pa.Table, text: str) -> list[Answer]:
-    """Answers from Label Studio's JSON export; skipped tasks and drafts are no answers. Raises UserError with the task
-    that is wrong."""
+    """Read answers from Label Studio's JSON export; raise UserError with the task that is wrong.
+
+    Skipped tasks and drafts are no answers.
+    """
     try:
         tasks = json.loads(text)
     except ValueError as error:
@@ -126,7 +128,7 @@ def read_label_studio(lot: Lot, items: pa.Table, text: str) -> list[Answer]:
             data, annotations = task["data"], task["annotations"]
             if data["lot"] != lot.name:
                 raise UserError(f"{where}: it belongs to lot {data['lot']!r}, not {lot.name!r}")
-            rows = [_row(lot, data, one) for one in annotations if not one.get("was_cancelled")]
+            rows = [_row(lot, data, given) for given in annotations if not given.get("was_cancelled")]
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             raise UserError(f"{where}: not as Label Studio exports it ({error!r})") from error
         answers += [checked_answer(lot, items, row, where) for row in rows]
@@ -151,5 +153,5 @@ def _row(lot: Lot, data: Mapping[str, Any], annotation: Mapping[str, Any]) -> di
 
 
 def _scores(given: Mapping[str, Any]) -> dict[str, int]:
-    """Every axis must be answered, as the interface requires."""
+    """Read the score of every axis; the interface requires them all."""
     return {axis.key: int(given[axis.key]["choices"][0]) for axis in AXES}

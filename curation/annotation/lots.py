@@ -1,7 +1,8 @@
-"""Draw a lot: clips that a stage kept, or that its rules dropped, picked so that the same seed picks them again.
+"""A lot is drawn from clips that a stage kept, or that its rules dropped; the same seed draws the same lot again.
 
-A clip's place is the hash of (seed, clip_id), so neither the order of files nor that of threads matters. Items are
-shown in the order of a second hash, across all strata: stopping early leaves a sample of the same kind.
+A clip's position is the hash of (seed, clip_id), so neither the order of files nor that of threads matters. Items are
+shown in the order of a second hash, across all strata: the items judged before an early stop are a sample of the same
+kind.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ from curation.deciding.bound import BoundStage, Funnel
 
 @dataclass(frozen=True)
 class Draw:
-    """What to draw: ``n`` clips, or as many as keep ``promise``.
+    """Says what to draw: ``n`` clips, or as many as keep ``promise``.
 
     Attributes:
-        sequential: stop as soon as it is clear; with a promise only, and without strata.
-        stratify: columns, or ``source``, ``rule``, ``band``; None for what suits the side and the size.
-        seed: None for a new one with each lot of the stage.
+        sequential: judging stops as soon as the outcome is clear; only with a promise, and without strata.
+        stratify: columns, or ``source``, ``rule``, ``band``; with None they are chosen by side and size.
+        seed: None for a new seed with each lot of the stage.
         name: None for ``<stage>-<side>-<number>``.
         overlap: annotators per item.
     """
@@ -64,32 +65,35 @@ class Draw:
     overlap: int = 1
 
     def check(self) -> None:
-        """Raises UserError for what does not go together."""
+        """Raise UserError for options that do not go together."""
         if (self.n is None) == (self.promise is None):
-            raise UserError("say how many clips (--n), or what must be proven (--plan): one of them")
+            raise UserError("give either the number of clips (--n) or what must be proven (--plan)")
         if self.n is not None and self.n < 1:
             raise UserError(f"a lot has at least one clip, got --n {self.n}")
         if self.n is not None and self.n > LARGEST:
-            raise UserError(f"nobody judges more than {LARGEST} clips, got --n {self.n}")
+            raise UserError(f"a lot has at most {LARGEST} clips, got --n {self.n}")
         if self.promise and (self.side != "kept" or self.mode != "verdict"):
-            raise UserError("--plan plans the proof of a bad-case rate: of kept clips, in mode verdict; else say --n")
+            raise UserError("--plan is for proving a bad-case rate of kept clips in mode verdict; otherwise give --n")
         if self.sequential and self.promise is None:
             raise UserError("--sequential is a kind of plan: give --plan with it")
         if self.sequential and (self.stratify or self.allocation != "proportional"):
-            raise UserError("a sequential plan reads clips in random order, all alike: leave the strata away")
+            raise UserError(
+                "a sequential plan reads clips in random order and has no strata: leave out --stratify, --allocation"
+            )
         if self.promise and self.allocation != "proportional":
-            raise UserError("a plan counts clips alike: --allocation equal is for --n")
+            raise UserError("a plan gives all clips the same weight: --allocation equal is for --n")
         if self.side == "kept" and RULE in (self.stratify or ()):
-            raise UserError("no rule has dropped a kept clip: --stratify rule goes with --dropped")
+            raise UserError("--stratify rule needs --dropped: no rule has dropped a kept clip")
         if self.overlap < 1:
             raise UserError(f"--overlap is at least 1, got {self.overlap}")
 
 
 def draw_lot(catalog: Catalog, funnel: Funnel, draw: Draw) -> Lot:
-    """Draw and commit a lot; all of the population where it is no larger than what was asked for.
+    """Draw and commit a lot; it is the whole population where that is no larger than what was asked for.
 
     Raises:
-        UserError: an unknown stage, nothing to draw from, a name that is taken, options that do not go together.
+        UserError: the stage is unknown, there is nothing to draw from, the name is taken, or options do not go
+            together.
     """
     draw.check()
     bound = funnel.stage(draw.stage)
@@ -129,7 +133,7 @@ def draw_lot(catalog: Catalog, funnel: Funnel, draw: Draw) -> Lot:
 
 
 def rules_up_to(funnel: Funnel, bound: BoundStage) -> dict[str, dict[str, Any]]:
-    """What decides which clips the stage keeps: see Lot.rules."""
+    """Return the rules that decide which clips the stage keeps: see Lot.rules."""
     return {
         stage.name: {
             "keep": {rule.name: rule.expression for rule in stage.policy.rules},
@@ -145,7 +149,7 @@ def _name_and_seed(catalog: Catalog, draw: Draw) -> tuple[str, int]:
     while f"{draw.stage}-{draw.side}-{number}" in taken:
         number += 1
     name = check_name(draw.name, "lot") if draw.name else f"{draw.stage}-{draw.side}-{number}"
-    check_free(catalog, name)  # before the work; write_lot makes sure
+    check_free(catalog, name)  # fails before the work is done; write_lot checks again
     return name, number if draw.seed is None else draw.seed
 
 
@@ -154,7 +158,7 @@ def _check_size(population: int, draw: Draw, funnel: Funnel) -> None:
         what = "kept by" if draw.side == "kept" else "dropped by a rule of"
         raise UserError(f"nothing to draw from: no clip was {what} {draw.stage} under policy {funnel.policy.name}")
     if draw.mode == "pair" and population < 2:
-        raise UserError(f"no pair to draw: one clip only was {draw.side} by {draw.stage}")
+        raise UserError(f"no pair to draw: only one clip was {draw.side} by {draw.stage}")
 
 
 def _plan(population: int, draw: Draw) -> SinglePlan | SequentialPlan | None:
@@ -165,7 +169,10 @@ def _plan(population: int, draw: Draw) -> SinglePlan | SequentialPlan | None:
 
 
 def _wishes(bound: BoundStage, draw: Draw) -> Sequence[tuple[str, ...]]:
-    """What to stratify by, best first; without a word from the user the first that leaves two clips per stratum."""
+    """List ways to stratify, best first.
+
+    Unless the user asked for strata, the first way that leaves two clips per stratum is taken.
+    """
     if draw.stratify is not None:
         return [draw.stratify]
     if draw.sequential:
@@ -177,7 +184,7 @@ def _wishes(bound: BoundStage, draw: Draw) -> Sequence[tuple[str, ...]]:
 def _stratified(
     population: Population, wishes: Sequence[tuple[str, ...]], n: int, *, is_asked_for: bool
 ) -> tuple[tuple[str, ...], str, dict[str, int]]:
-    """What is stratified by, SQL for a clip's stratum, and the clips of each stratum, in the order of their names."""
+    """Return the columns to stratify by, SQL for a clip's stratum, and the size of each stratum, by name."""
     for by in wishes:
         stratum = strata.stratum_sql(population, by)
         sizes = f"SELECT {stratum} AS stratum, count(*) FROM population GROUP BY stratum ORDER BY stratum"
@@ -186,11 +193,11 @@ def _stratified(
             raise UserError(f"{number} strata by {', '.join(by)}; at most {MOST_STRATA}")
         if is_asked_for or not by or 2 * number <= min(n, MOST_STRATA):
             return by, stratum, dict(population.connection.execute(sizes).fetchall())
-    raise AssertionError("the last wish is the whole")
+    raise AssertionError("the last way has no strata, which always works")
 
 
 def _drawn(population: Population, stratum: str, lot: Lot) -> dict[str, tuple[str, float]]:
-    """clip_id -> stratum and weight: of each stratum the first clips by hash."""
+    """Return clip_id -> stratum and weight, for the first clips by hash of each stratum."""
     weights = {part.name: part.population / part.sampled for part in lot.strata}
     wanted = pa.table({"stratum": list(weights), "k": [part.sampled for part in lot.strata]})
     population.connection.register("wanted", wanted)
@@ -218,5 +225,5 @@ def _items(population: Population, lot: Lot, drawn: Mapping[str, tuple[str, floa
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no word for numbers that are none."""
+    """Return None for NaN and infinity, which JSON cannot write."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

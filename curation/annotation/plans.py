@@ -1,8 +1,8 @@
-"""How many clips to judge, and how many of them may be bad.
+"""A sampling plan says how many clips to judge, and how many of them may be bad.
 
-A plan keeps two promises. *Consumer's risk*: a population with more than ``max_bad_rate`` bad clips is accepted with
-a probability of at most ``1 - confidence``. *Producer's risk*: one with ``acceptable_rate`` or fewer is turned down
-with a probability of at most ``producers_risk``.
+A plan keeps two promises. *Consumer's risk*: a population with more than ``max_bad_rate`` bad clips is accepted with a
+probability of at most ``1 - confidence``. *Producer's risk*: one with ``acceptable_rate`` or fewer is rejected with a
+probability of at most ``producers_risk``.
 
 A single plan (:class:`SinglePlan`) judges ``n`` clips and accepts with up to ``acceptance`` bad ones; with the
 hypergeometric distribution where the population is small. A sequential plan is in curation/annotation/sequential.py.
@@ -20,16 +20,16 @@ from catalogs.errors import UserError
 from curation.annotation.estimates import FINITE_BELOW
 
 Decision = Literal["accept", "reject", "continue"]
-LARGEST = 20_000  #: nobody judges more
+LARGEST = 20_000  #: clips; people cannot be asked to judge more
 
 
 @dataclass(frozen=True)
 class Promise:
-    """What a plan must hold.
+    """Says what a plan must guarantee.
 
     Attributes:
-        max_bad_rate: accept a population as bad as this at most with probability ``1 - confidence``.
-        acceptable_rate: turn a population as good as this down at most with probability ``producers_risk``.
+        max_bad_rate: a population as bad as this is accepted with probability ``1 - confidence`` at most.
+        acceptable_rate: a population as good as this is rejected with probability ``producers_risk`` at most.
     """
 
     max_bad_rate: float = 0.05
@@ -38,7 +38,7 @@ class Promise:
     producers_risk: float = 0.10
 
     def __post_init__(self) -> None:
-        """Raises UserError for figures that no plan can hold."""
+        """Raise UserError for figures that no plan can keep."""
         if not 0 < self.max_bad_rate < 1:
             raise UserError(f"the largest bad rate must lie between 0 and 1, got {self.max_bad_rate:g}")
         if not 0 <= self.acceptable_rate < self.max_bad_rate:
@@ -58,10 +58,10 @@ class Promise:
 
 @dataclass(frozen=True)
 class SinglePlan:
-    """Judge ``n`` clips; accept with up to ``acceptance`` bad ones.
+    """Judges ``n`` clips, and accepts with up to ``acceptance`` bad ones.
 
     Attributes:
-        population: clips that the sample is drawn from, None where it is so large that it does not matter.
+        population: clips that the sample is drawn from; None where it is so large that its size does not matter.
     """
 
     promise: Promise
@@ -70,11 +70,11 @@ class SinglePlan:
     population: int | None = None
 
     def acceptance_probability(self, rate: float) -> float:
-        """Exact probability that a population with this bad rate is accepted."""
+        """Return the exact probability that a population with this bad rate is accepted."""
         return _acceptance_probability(self.n, self.acceptance, rate, self.population)
 
     def decide(self, judged: int, bad: int) -> Decision:
-        """After ``judged`` answers; settled early where the rest cannot change it."""
+        """Decide after ``judged`` answers; the decision comes early where the rest cannot change it."""
         if bad > self.acceptance:
             return "reject"
         return "accept" if bad + self.n - judged <= self.acceptance else "continue"
@@ -84,7 +84,7 @@ class SinglePlan:
 
 
 def single_plan(promise: Promise, population: int | None = None) -> SinglePlan:
-    """The smallest plan that keeps both promises; the whole population where nothing smaller does.
+    """Return the smallest plan that keeps both promises; the whole population where nothing smaller does.
 
     Raises:
         UserError: more than LARGEST clips would have to be judged.
@@ -107,12 +107,12 @@ def single_plan(promise: Promise, population: int | None = None) -> SinglePlan:
 
 
 def _smallest(promise: Promise, acceptance: int, start: int, population: int | None) -> int:
-    """The smallest n at which ``acceptance`` bad clips keep the consumer's risk; at most the population."""
+    """Return the smallest n at which ``acceptance`` bad clips keep the consumer's risk; at most the population."""
 
     def risk(n: int) -> float:
         finite = population if population is not None and population < FINITE_BELOW * n else None
         rate = promise.max_bad_rate
-        if finite is not None:  # the smallest number of bad clips that is too many
+        if finite is not None:  # the rate of the smallest number of bad clips that is too many
             rate = (most_bad(rate, finite) + 1) / finite
         return _acceptance_probability(n, acceptance, rate, finite)
 
@@ -131,5 +131,5 @@ def _acceptance_probability(n: int, acceptance: int, rate: float, population: in
 
 
 def most_bad(rate: float, population: int) -> int:
-    """The largest number of bad clips that is no more than ``rate`` of a population."""
+    """Return the largest number of bad clips that is no more than ``rate`` of a population."""
     return math.floor(rate * population + 1e-9)  # 0.29 * 100 is 28.999999999999996

@@ -1,8 +1,8 @@
-"""What a lot is drawn from, walked once and written down: the clips that a stage kept, or that its rules dropped.
+"""A population is what a lot is drawn from: the clips that a stage kept, or that its rules dropped.
 
-The walk takes some shards at a time, so memory holds the joins of a hundred thousand clips, however many there are.
-What is left of a clip is one narrow row in a temporary table of DuckDB's, which goes to disk when memory is short; only
-what is drawn ever comes into Python.
+The catalog is walked once, some shards at a time, so memory holds the joins of a hundred thousand clips, however many
+there are. What is left of a clip is one narrow row in a temporary table of DuckDB's, which goes to disk when memory is
+short; only what is drawn ever comes into Python.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from catalogs.layout import Layout, ShardFiles
 from catalogs.query import connect, first_row, register_sources
 from catalogs.schema import CLIPS, measurement_schema
 from catalogs.views import TableViews
+from catalogs.whereabouts import Whereabouts
 from curation.annotation.records import Side
 from curation.deciding.bound import BoundStage, Funnel
 from curation.deciding.policy import rule_columns
 from curation.deciding.rules import define_rules
-from curation.deciding.verdict_sql import broken_rule, column, key_of, needed, stop
+from curation.deciding.stops import broken_rule_sql, key_of, needed, stop_sql, wide_name
 
 #: Names beside column names: the pool that a file came with, the rule that dropped a clip, bands of the stage's score.
 SOURCE, RULE, BAND = "source", "rule", "band"
@@ -31,7 +32,7 @@ _RowsOf = Callable[[TableViews, Sequence[ShardFiles]], str]  # SQL for the rows 
 
 
 class Population:
-    """The clips that a stage of a funnel kept, or those that its rules dropped, on a DuckDB connection of their own.
+    """Holds the clips that a stage of a funnel kept, or that its rules dropped, on a DuckDB connection of its own.
 
     ``connection`` has the table ``population`` with the columns clip_id, drop_rule (null for kept clips), and one for
     each name that lots may be stratified by (:func:`by_column`).
@@ -57,35 +58,33 @@ class Population:
 
     @property
     def size(self) -> int:
-        """How many clips it has."""
+        """Count the clips of the population."""
         (clips,) = first_row(self.connection.execute("SELECT count(*) FROM population")) or (0,)
         return int(clips)
 
     def field(self, name: str) -> pa.Field:
-        """The column that a name of ``by`` stands for; for ``source`` and ``rule`` one of text."""
+        """Return the column that a name of ``by`` stands for; for ``source`` and ``rule`` a column of text."""
         return self._fields[name][1] if name in self._fields else pa.field(name, pa.string())
 
     def clips(self, clip_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """clip_id -> clip_id, source_id, path (where the file was seen last), start_s, end_s, drop_rule."""
+        """Read clip_id, source_id, path (where its file is now), start_s, end_s and drop_rule of clips, by clip id."""
         rows = self._rows(
             clip_ids,
             lambda views, batch: f"SELECT clip_id, source_id, path, start_s, end_s FROM ({views.clips(batch)})",
         )
-        self.connection.register("wanted", pa.table({"source_id": sorted({row["source_id"] for row in rows.values()})}))
-        paths = self.connection.execute(
-            "SELECT source_id, arg_max(path, ingested_at) FROM sources SEMI JOIN wanted USING (source_id) GROUP BY ALL"
-        ).fetchall()
         rules = self.connection.execute(
             "SELECT clip_id, drop_rule FROM population SEMI JOIN chosen USING (clip_id)"
         ).fetchall()
-        now_at, dropped_by = dict(paths), dict(rules)
+        dropped_by = dict(rules)
+        files = pa.table({name: [row[name] for row in rows.values()] for name in ("source_id", "path")})
+        moved = Whereabouts(self._catalog).add_to(files)["moved_to"].to_pylist() if rows else []
         return {
-            clip_id: row | {"path": now_at.get(row["source_id"]) or row["path"], "drop_rule": dropped_by[clip_id]}
-            for clip_id, row in rows.items()
+            clip_id: row | {"path": moved_to or row["path"], "drop_rule": dropped_by[clip_id]}
+            for (clip_id, row), moved_to in zip(rows.items(), moved, strict=True)
         }
 
     def measured(self, clip_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """clip_id -> the judged stage's columns; without the clips that it has not measured."""
+        """Read the judged stage's columns of clips, by clip id; clips that it has not measured are left out."""
         if self.bound.stage.key == "source_id":
             return self._rows(clip_ids, lambda views, batch: views.clips(batch))
         key, table = key_of(self.bound), measurement_schema(self.bound.stage.columns)
@@ -97,9 +96,9 @@ class Population:
                 "CREATE TEMP TABLE datasets AS "
                 "SELECT source_id, arg_max(dataset, ingested_at) AS dataset FROM sources GROUP BY source_id"
             )
-        rule = broken_rule(self.bound) if side == "dropped" else "NULL::VARCHAR"
+        rule = broken_rule_sql(self.bound) if side == "dropped" else "NULL::VARCHAR"
         passed = self._stages if side == "kept" else self._stages[:-1]
-        found = f"{stop(passed)} IS NULL" + (f" AND {rule} IS NOT NULL" if side == "dropped" else "")
+        found = f"{stop_sql(passed)} IS NULL" + (f" AND {rule} IS NOT NULL" if side == "dropped" else "")
         values = {SOURCE: "dataset", RULE: rule} | {name: self._value(name) for name in self._fields}
         columns = ", ".join(f"{values[name]} AS {by_column(name)}" for name in sorted(by))
         datasets = "LEFT JOIN datasets USING (source_id)" if SOURCE in by else ""
@@ -118,23 +117,25 @@ class Population:
             rows = sql(self._views(), batch)
             answer = self.connection.execute(f"SELECT * FROM ({rows}) SEMI JOIN chosen USING (clip_id)")
             names = [described[0] for described in answer.description or ()]
-            found |= {row["clip_id"]: row for row in (dict(zip(names, one, strict=True)) for one in answer.fetchall())}
+            for values in answer.fetchall():
+                row = dict(zip(names, values, strict=True))
+                found[row["clip_id"]] = row
         return found
 
     def _views(self) -> TableViews:
-        """Views that take the place of those made before: of one batch at a time."""
+        """Make views that take the place of those made before: they are of one batch at a time."""
         return TableViews(self.connection, self._catalog.store, self._layout)
 
     def _columns_of(self, stage: BoundStage) -> list[str]:
-        """The columns of a stage that the lot may be stratified by."""
+        """List the columns of a stage that the lot may be stratified by."""
         return [field.name for owner, field in self._fields.values() if owner is stage]
 
     def _value(self, name: str) -> str:
         stage, field = self._fields[name]
-        return f'"{column(stage, field.name)}"'
+        return f'"{wide_name(stage, field.name)}"'
 
     def _field(self, name: str) -> tuple[BoundStage, pa.Field]:
-        """The column of that name, with the stage that has it: scene_split for those of clips."""
+        """Find the column of that name, with the stage that has it: scene_split has those of clips."""
         if name == BAND:
             score = score_column(self.bound)
             if score is None:
@@ -154,17 +155,17 @@ class Population:
 
 
 def by_column(name: str) -> str:
-    """The column of the table ``population`` that holds what a name stands for, quoted."""
+    """Return the column of the table ``population`` that holds what a name stands for, quoted."""
     return f'"by {name}"'
 
 
 def stages_up_to(funnel: Funnel, bound: BoundStage) -> tuple[BoundStage, ...]:
-    """The stages of the funnel from the first to ``bound``."""
+    """Return the stages of the funnel from the first to ``bound``."""
     return funnel.stages[: [stage.name for stage in funnel.stages].index(bound.name) + 1]
 
 
 def score_column(bound: BoundStage) -> str | None:
-    """The first measure that the stage's rules look at, or else the first count."""
+    """Find the first measure that the stage's rules look at, or else the first count."""
     types = rule_columns(bound.stage)
     columns = [column for rule in bound.policy.rules for column in rule.columns]
     numbers = [column for column in columns if is_number(types.field(column).type)]

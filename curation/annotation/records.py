@@ -1,15 +1,15 @@
-"""What annotation leaves in the catalog: lots, their items, and answers.
+"""Annotation writes lots, their items and answers into the catalog.
 
 Layout (below ``annotations/``)::
 
     lots/<lot>/lot.json             what was drawn, from what, by which policy and fingerprints
     lots/<lot>/items.parquet        the clips, in the order in which they are shown
-    lots/<lot>/claim-<id>.json      while the two are being written: whose name it is
-    lots/<lot>/answers/<id>.json    one file per answer, never changed: durable the moment it is given
+    lots/<lot>/claim-<id>.json      reserves the name while these two are being written
+    lots/<lot>/answers/<id>.json    one file per answer, never changed: durable at once
     gates/<stage>/<id>.json         one file per acceptance (curation/annotation/gates.py)
 
-Files are only ever added, so any number of annotators and drivers may write at once. Of an annotator's answers on one
-item the newest counts; taking an answer back is an answer without a verdict.
+Files are only ever added, so any number of annotators and runs may write at once. Of an annotator's answers on one item
+the newest counts; an answer without a verdict takes the earlier one back.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ PLACE = ("clip_id", "source_id", "path", "start_s", "end_s")
 
 @dataclass(frozen=True)
 class Stratum:
-    """One part of the population: ``population`` clips, of which ``sampled`` are in the lot."""
+    """Describes one part of the population: ``population`` clips, of which ``sampled`` are in the lot."""
 
     name: str
     population: int
@@ -67,7 +67,7 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Lot:
-    """A drawn lot.
+    """Describes a drawn lot.
 
     Attributes:
         stage: the stage that is judged.
@@ -75,13 +75,13 @@ class Lot:
         mode: ``verdict`` good/bad/unsure; ``scale`` and ``pair`` for user studies.
         seed: the same seed on the same catalog draws the same lot.
         stratify: columns whose bands make the strata.
-        strata: in the order of their names; one called ``all`` when nothing was asked for.
+        strata: the strata in the order of their names; a single one called ``all`` without stratification.
         fingerprints: stage -> digest, of every stage up to the judged one.
         policy, policy_text, profile: what decided which clips were kept.
         plan: the sampling plan (curation/annotation/plans.py), as JSON; None for a plain ``--n``.
-        overlap: how many annotators are to judge each item.
-        rules: stage -> its rules (``keep``: name -> expression) and ``on_unavailable``, of every stage up to the judged
-            one: what a gate is compared with.
+        overlap: how many annotators should judge each item.
+        rules: stage -> its rules (``keep``: name -> expression) and ``on_unavailable``, for every stage up to the
+            judged one; when they change, a gate is stale.
     """
 
     name: str
@@ -102,29 +102,29 @@ class Lot:
 
     @property
     def population(self) -> int:
-        """Clips that the lot speaks for."""
+        """Return the number of clips that the lot stands for."""
         return sum(stratum.population for stratum in self.strata)
 
     @property
     def clips(self) -> int:
-        """Clips that were drawn."""
+        """Return the number of clips that were drawn."""
         return sum(stratum.sampled for stratum in self.strata)
 
     @property
     def size(self) -> int:
-        """Items to be judged: clips, or pairs of them."""
+        """Return the number of items to be judged: clips, or pairs of them."""
         return self.clips // 2 if self.mode == "pair" else self.clips
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one annotator said of one item.
+    """Holds what one annotator said of one item.
 
     Attributes:
-        verdict: None takes back what was said before (mode ``verdict``).
-        reasons: keys of the stage's list (curation/annotation/questions.py).
+        verdict: None takes the earlier answer back (mode ``verdict``).
+        reasons: keys of the stage's lists (stages/declared.py).
         scores: mode ``scale``: axis -> 0, 1 or 2; mode ``pair``: axis -> -1 (the first), 0 or 1 (the other).
-        seconds: from the item being shown to the answer.
+        seconds: time from showing the item to the answer.
     """
 
     lot: str
@@ -141,21 +141,23 @@ class Answer:
 
     @property
     def is_given(self) -> bool:
-        """Whether it says anything: not one that takes back an earlier one."""
+        """Say whether the answer says anything, and does not only take back an earlier one."""
         return self.verdict is not None or bool(self.scores)
 
 
 def whole_text(text: str) -> str:
-    """Text that can be stored and shown: other programs may cut it in the middle of a character, which is no reason to
-    lose an answer."""
+    """Return the text without broken characters, so that it can be stored and shown.
+
+    Other programs may cut text in the middle of a character; the answer should not be lost for that.
+    """
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def write_lot(catalog: Catalog, lot: Lot, items: pa.Table) -> None:
     """Commit a new lot.
 
-    Two that write one name at once never both succeed: each puts up a claim before it looks, so at least one of them
-    sees the other's. Where both do, both give way.
+    When two processes write one name at once they never both succeed: each writes a claim before it looks for others,
+    so at least one sees the other's claim and gives up. If both see one, both give up.
 
     Raises:
         UserError: the name is taken, or is just being taken.
@@ -166,13 +168,13 @@ def write_lot(catalog: Catalog, lot: Lot, items: pa.Table) -> None:
     try:
         check_free(catalog, lot.name, claim)
         catalog.store.write_table(f"{folder}/items.parquet", items.cast(ITEMS))
-        catalog.store.write_json(f"{folder}/lot.json", asdict(lot))  # last: a lot exists once this file does
+        catalog.store.write_json(f"{folder}/lot.json", asdict(lot))  # written last: a lot exists once this file does
     finally:
         catalog.store.remove(claim)
 
 
 def check_free(catalog: Catalog, name: str, own_claim: str = "") -> None:
-    """Raises UserError unless a new lot may have this name."""
+    """Raise UserError unless a new lot may have this name."""
     folder = _folder(name)
     found = set(catalog.store.find(folder, ".json"))
     if f"{folder}/lot.json" in found:
@@ -182,7 +184,7 @@ def check_free(catalog: Catalog, name: str, own_claim: str = "") -> None:
 
 
 def read_lot(catalog: Catalog, name: str) -> tuple[Lot, pa.Table]:
-    """The lot and its items. Raises UserError if there is none of that name."""
+    """Read a lot and its items; raise UserError if there is none of that name."""
     folder = _folder(check_name(name, "lot"))
     try:
         document = catalog.store.read_json(f"{folder}/lot.json")
@@ -195,18 +197,18 @@ def read_lot(catalog: Catalog, name: str) -> tuple[Lot, pa.Table]:
 
 
 def lot_names(catalog: Catalog) -> list[str]:
-    """Every lot of the catalog, oldest name first."""
+    """List the names of all lots of the catalog, in alphabetical order."""
     found = catalog.store.find("annotations/lots", "/lot.json")
     return [name.split("/")[2] for name in found]
 
 
 def taken_names(catalog: Catalog) -> set[str]:
-    """Names of lots, and of lots that are being drawn or whose drawing was cut off."""
+    """Return the names of lots, and of lots that are being drawn or whose drawing was cut off."""
     return {name.split("/")[2] for name in catalog.store.find("annotations/lots", "")}
 
 
 def give(catalog: Catalog, answer: Answer) -> Answer:
-    """Store an answer; once this returns it is durable. Returns it with its id and time."""
+    """Store an answer, and return it with its id and time; once this returns it is durable."""
     now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
     given = Answer(
         **asdict(answer) | {"answered_at": now, "answer_id": f"{now.replace(':', '')}-{uuid.uuid4().hex[:8]}"}
@@ -217,14 +219,14 @@ def give(catalog: Catalog, answer: Answer) -> Answer:
 
 
 def all_answers(catalog: Catalog, lot: str) -> list[Answer]:
-    """Everything ever answered, oldest first, taken-back answers included."""
+    """Read all answers, oldest first, with those that were taken back."""
     names = catalog.store.find(f"{_folder(lot)}/answers", ".json")
     answers = [_answer(catalog.store.read_json(name)) for name in names]
     return sorted(answers, key=lambda answer: answer.answer_id)
 
 
 def current_answers(answers: Iterable[Answer]) -> list[Answer]:
-    """The newest answer of each annotator on each item, without those taken back."""
+    """Return the newest answer of each annotator on each item, without those taken back."""
     newest = {(answer.annotator, answer.number): answer for answer in answers}
     return [answer for answer in newest.values() if answer.is_given]
 
@@ -238,5 +240,5 @@ def _folder(lot: str) -> str:
 
 
 def measured(items: pa.Table) -> list[dict[str, Any]]:
-    """The stage's columns of each item, as they were when the lot was drawn."""
+    """Return the stage's columns of each item, as they were when the lot was drawn."""
     return [json.loads(text) for text in items["measured"].to_pylist()]

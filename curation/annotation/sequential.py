@@ -1,15 +1,15 @@
-"""A sequential plan: judge clip after clip, in the order of the lot, and stop as soon as it is clear.
+"""A sequential plan judges clip after clip, in the order of the lot, and stops as soon as the outcome is clear.
 
-Wald's sequential probability ratio test (1945) for a bad rate of ``acceptable_rate`` against ``max_bad_rate``, cut off
-after ``n`` clips. With x bad of m clips, ``L = x ln(p1 / p0) + (m - x) ln((1 - p1) / (1 - p0))``: accept when
-``L <= ln(consumer's risk)``, reject when ``L >= -ln(producer's risk)``. Whatever else happens, either limit alone is
-crossed by mistake with at most that probability. At the cut-off, up to ``acceptance`` bad clips are accepted, with the
+It is Wald's sequential probability ratio test (1945) for a bad rate of ``acceptable_rate`` against ``max_bad_rate``,
+cut off after ``n`` clips. With x bad of m clips, ``L = x ln(p1 / p0) + (m - x) ln((1 - p1) / (1 - p0))``: accept when
+``L <= ln(consumer's risk)``, reject when ``L >= -ln(producer's risk)``. Each of these limits is crossed by mistake with
+at most that probability, whatever the other does. At the cut-off, up to ``acceptance`` bad clips are accepted, the
 largest number that keeps the consumer's risk; ``n`` is large enough to keep the producer's too. Nothing here is an
 approximation: every probability is summed over the paths (:meth:`SequentialPlan.outcomes`).
 
-A test that stops when it likes the figures makes them look better than they are. :func:`sequential_bounds` corrects
-that: the upper bound is the rate at which an outcome as favourable as the one seen, or more, has the probability
-``1 - confidence``; acceptance after fewer clips is the more favourable (Jennison and Turnbull 1983). So it lies below
+A test that stops when the figures are good makes them look better than they are. :func:`sequential_bounds` corrects
+that: the upper bound is the rate at which an outcome as favourable as the one seen, or more, has the probability ``1 -
+confidence``; acceptance after fewer clips is the more favourable (Jennison and Turnbull 1983). So it lies below
 ``max_bad_rate`` exactly when the plan accepts.
 """
 
@@ -29,7 +29,7 @@ from curation.annotation.plans import LARGEST, Decision, Promise, single_plan
 
 @dataclass(frozen=True)
 class SequentialPlan:
-    """Judge up to ``n`` clips; at the last, accept with up to ``acceptance`` bad ones."""
+    """Judges up to ``n`` clips, and at the last accepts with up to ``acceptance`` bad ones."""
 
     promise: Promise
     n: int
@@ -37,12 +37,16 @@ class SequentialPlan:
 
     @cached_property
     def accept_at(self) -> np.ndarray:
-        """``(n + 1,)``: after m clips, accept with so many bad ones or fewer; -1 = not yet."""
+        """Return, for each number m of judged clips, the most bad ones with which to accept, ``(n + 1,)``; -1 = not
+        yet.
+        """
         return self._limits[0]
 
     @cached_property
     def reject_at(self) -> np.ndarray:
-        """``(n + 1,)``: after m clips, reject with so many bad ones or more; more than m = not yet."""
+        """Return, for each number m of judged clips, the fewest bad ones to reject, ``(n + 1,)``; more than m = not
+        yet.
+        """
         return self._limits[1]
 
     @cached_property
@@ -57,7 +61,7 @@ class SequentialPlan:
         return np.maximum(accept, -1), np.maximum(reject, 1)
 
     def decide(self, judged: int, bad: int) -> Decision:
-        """After the first ``judged`` clips of the lot."""
+        """Decide after the first ``judged`` clips of the lot."""
         if not judged:
             return "continue"
         if bad <= self.accept_at[judged]:
@@ -65,17 +69,17 @@ class SequentialPlan:
         return "reject" if bad >= self.reject_at[judged] else "continue"
 
     def next_stop(self, judged: int, bad: int) -> int:
-        """How many more clips it takes to accept if none of them is bad."""
+        """Return how many more clips must be judged to accept, if none of them is bad."""
         later = np.flatnonzero(self.accept_at[judged:] >= bad)
         return int(later[0]) if len(later) else self.n - judged
 
     def outcomes(self, rate: float) -> tuple[np.ndarray, np.ndarray]:
-        """Exact probabilities of every way to end, at a bad rate.
+        """Return the exact probability of every way to end, at a bad rate.
 
         Returns:
             ``accepted`` and ``rejected``, both ``(n + 1, most bad clips + 1)``: after m clips of which x are bad.
         """
-        bad = np.arange(self.reject_at[:-1].max() + 1)  # nobody gets further
+        bad = np.arange(self.reject_at[:-1].max() + 1)  # with more bad clips the plan has ended before
         accepted, rejected = np.zeros((2, self.n + 1, len(bad)))
         alive = np.zeros(len(bad))
         alive[0] = 1.0
@@ -88,11 +92,11 @@ class SequentialPlan:
         return accepted, rejected
 
     def acceptance_probability(self, rate: float) -> float:
-        """Exact probability that a population with this bad rate is accepted."""
+        """Return the exact probability that a population with this bad rate is accepted."""
         return float(self.outcomes(rate)[0].sum())
 
     def expected_clips(self, rate: float) -> float:
-        """How many clips are judged on average."""
+        """Return how many clips are judged on average."""
         ended = sum(part.sum(axis=1) for part in self.outcomes(rate))
         return float((ended * np.arange(self.n + 1)).sum())
 
@@ -100,19 +104,19 @@ class SequentialPlan:
         return {"kind": "sequential", **asdict(self)}
 
 
-_TINY = 1e-6  # an acceptable rate of 0 would make one bad clip infinitely telling
+_TINY = 1e-6  # with an acceptable rate of 0, a single bad clip would reject any population
 
 
 def sequential_plan(promise: Promise, population: int | None = None) -> SequentialPlan:
-    """The plan that keeps both promises with a cut-off not far behind a single plan's n.
+    """Return the plan that keeps both promises with a cut-off not far behind a single plan's n.
 
     Raises:
-        UserError: the population is too small to be sampled like one without end, or the plan would be too long.
+        UserError: the population is too small for the formulas of an infinite one, or the plan would be too long.
     """
     n = single_plan(promise).n
     while n <= LARGEST:
         if population is not None and population < n:
-            raise UserError(f"a sequential plan may need {n} clips, there are {population}: leave --sequential away")
+            raise UserError(f"a sequential plan may need {n} clips, there are {population}: leave out --sequential")
         plan = _with_cut_off(promise, n)
         if plan and 1 - plan.acceptance_probability(promise.acceptable_rate) <= promise.producers_risk:
             return plan
@@ -121,7 +125,7 @@ def sequential_plan(promise: Promise, population: int | None = None) -> Sequenti
 
 
 def _with_cut_off(promise: Promise, n: int) -> SequentialPlan | None:
-    """The plan cut off after n clips with the largest acceptance number that keeps the consumer's risk."""
+    """Return the plan cut off after n clips, with the largest acceptance number that keeps the consumer's risk."""
     uncut = SequentialPlan(promise, n, n)  # accepts every path that is alive at the end
     accepted, rejected = uncut.outcomes(promise.max_bad_rate)
     alive = accepted[n] + rejected[n]
@@ -131,7 +135,7 @@ def _with_cut_off(promise: Promise, n: int) -> SequentialPlan | None:
 
 
 def sequential_bounds(plan: SequentialPlan, judged: int, bad: int, confidence: float) -> tuple[float, float]:
-    """One-sided bounds (lower, upper) of the rate after the plan has ended with ``bad`` of ``judged`` clips."""
+    """Return one-sided bounds (lower, upper) of the rate after the plan has ended with ``bad`` of ``judged`` clips."""
     alpha = 1 - confidence
 
     def at_least_as_good(rate: float, including: bool) -> float:

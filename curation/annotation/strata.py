@@ -1,4 +1,4 @@
-"""Strata: what parts a population falls into, and how many clips are drawn from each."""
+"""Strata are the parts of a population; this module says which clip is in which, and how many are drawn from each."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from curation.annotation.population import RULE, SOURCE, Population, by_column, 
 Allocation = Literal["proportional", "equal"]
 BANDS = 4  #: quantile bands of a numeric column
 MOST_STRATA = 100
-WHOLE = "all"  #: the one stratum of a lot that is not stratified
+WHOLE = "all"  #: the name of the only stratum of a lot that is not stratified
 
 
 def stratum_sql(population: Population, by: Sequence[str]) -> str:
-    """SQL over the population's table for the name of the stratum that a clip belongs to.
+    """Return SQL, over the population's table, for the name of the stratum that a clip belongs to.
 
-    Numeric columns are cut at their quartiles in this population, others are taken as they are.
+    Numeric columns are cut at their quartiles in this population; the values of other columns are strata themselves.
     """
     parts = [_part(population, name) for name in by]
     return f"concat_ws(', ', {', '.join(parts)})" if parts else f"'{WHOLE}'"
@@ -48,10 +48,10 @@ def _band_sql(name: str, value: str, edges: Sequence[float]) -> str:
 
 
 def allocate(n: int, sizes: Sequence[int], allocation: Allocation) -> list[int]:
-    """How many of ``n`` clips are drawn from each stratum: at least one, at most all of it, ``n`` together.
+    """Say how many of ``n`` clips are drawn from each stratum: at least one, at most all of it, ``n`` together.
 
     Raises:
-        UserError: fewer clips than strata.
+        UserError: there are fewer clips than strata.
     """
     if n >= sum(sizes):
         return list(sizes)
@@ -60,13 +60,16 @@ def allocate(n: int, sizes: Sequence[int], allocation: Allocation) -> list[int]:
     share = [n / len(sizes) if allocation == "equal" else n * size / sum(sizes) for size in sizes]
     drawn = [1] * len(sizes)
     for _ in range(n - len(sizes)):
-        open_ones = (i for i, size in enumerate(sizes) if drawn[i] < size)
-        drawn[max(open_ones, key=lambda i: share[i] - drawn[i])] += 1
+        not_exhausted = (i for i, size in enumerate(sizes) if drawn[i] < size)
+        drawn[max(not_exhausted, key=lambda i: share[i] - drawn[i])] += 1
     return drawn
 
 
 def allocate_at_least(n: int, sizes: Sequence[int]) -> list[int]:
-    """Proportional, each share rounded up: no clip stands for more of the population than in a plain sample of ``n``,
-    so that a plan's promise holds for the weighted rate too."""
+    """Allocate in proportion to the strata, with each share rounded up.
+
+    No clip then stands for more of the population than in a simple sample of ``n``, so that a plan's promise holds for
+    the weighted rate too.
+    """
     n, total = min(n, sum(sizes)), sum(sizes)
     return [math.ceil(n * size / total - 1e-9) for size in sizes]

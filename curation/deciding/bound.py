@@ -1,5 +1,6 @@
-"""Resolve: a policy on this installation. Which backend, which weights, which fingerprint each stage gets here, and
-whether it can run (a catalog can be read where it could not be made).
+"""This module binds a policy to this installation: it finds each stage's backend, weights and fingerprint here.
+
+It also finds out whether each stage can run, as a catalog can be read where it could not be made.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from weights import registry
 
 @dataclass(frozen=True)
 class BoundStage:
-    """One stage as it will run.
+    """Holds one stage as it runs on this installation, or as it ran in a recorded run.
 
     Attributes:
         missing: weights without which the stage cannot run at all: nothing is measured, on_unavailable decides.
@@ -52,9 +53,9 @@ class BoundStage:
         return self.policy.config.needs() or self.backend.resources or self.stage.resources
 
     def check_installed(self, media: MediaConfig) -> None:
-        """That numbers measured on this machine are those that the fingerprint stands for.
+        """Check that numbers measured on this machine are those that the fingerprint stands for.
 
-        The plan may come from another machine (a worker's node has its own weights) or from a run of the past.
+        The fingerprint may come from another machine (a worker's node has its own weights) or from a run of the past.
 
         Raises:
             UserError: this machine would measure under another fingerprint.
@@ -72,7 +73,10 @@ class BoundStage:
 
 @dataclass(frozen=True)
 class Funnel:
-    """A policy bound to fingerprints. ``split`` makes the clips, ``measuring`` are the stages over clips, in order."""
+    """A funnel is a policy whose stages are bound to fingerprints.
+
+    ``split`` makes the clips; ``measuring`` are the stages that measure clips, in the policy's order.
+    """
 
     policy: Policy
     stages: tuple[BoundStage, ...]
@@ -94,19 +98,19 @@ class Funnel:
 
 
 def resolve(policy: Policy) -> Funnel:
-    """Raises UserError for a stage that has no backend of the policy's profile."""
+    """Bind a policy to this installation. Raises UserError for a stage without a backend of the policy's profile."""
     return Funnel(policy, tuple(_resolve_stage(policy, stage_policy) for stage_policy in policy.stages))
 
 
 def check_runnable(funnel: Funnel, only: frozenset[str] | None = None) -> None:
-    """Everything that can be known to be wrong before a worker starts.
+    """Check, before a worker starts, all that can be known to be wrong by then.
 
     Args:
         only: the stages that will run; None for all.
 
     Raises:
-        UserError: packages missing, a weights file with the wrong hash, other weights than the plan's, a device or a
-            server that is not there.
+        UserError: packages missing, a weights file with the wrong hash, other weights than the fingerprint's, a device
+            or a server that is not there.
     """
     if funnel.split.missing:
         raise UserError(f"scene_split cannot run: weights {', '.join(funnel.split.missing)} are missing")

@@ -1,4 +1,4 @@
-"""Explain one clip: its row in every table, and the verdict."""
+"""This module explains one clip: its row in every table, and the verdict."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Any
 import duckdb
 
 from catalogs.catalog import Catalog
-from catalogs.errors import UserError
+from catalogs.errors import ClipError, UserError
+from catalogs.whereabouts import Whereabouts
 from curation.deciding.bound import BoundStage, Funnel
 from curation.deciding.verdicts import open_views
 
 
 def explain_clip(catalog: Catalog, funnel: Funnel, clip_id: str) -> dict[str, Any]:
-    """``clip``, ``source``, ``verdict`` and ``stages`` (one entry per stage of the policy) of a clip.
+    """Gather ``clip``, ``source``, ``file``, ``verdict`` and ``stages`` (an entry per stage of the policy) of a clip.
+
+    ``file`` says where the clip's file is now: ``path``, ``status`` (``ok``, or an error code such as ``changed``) and
+    ``detail``.
 
     Raises:
         UserError: no clip, or several, begin with ``clip_id``.
@@ -32,7 +36,25 @@ def explain_clip(catalog: Catalog, funnel: Funnel, clip_id: str) -> dict[str, An
     )
     (verdict,) = _rows(connection, "SELECT * FROM verdicts WHERE clip_id = ?", [found])
     stages = [_stage(connection, bound, found, verdict) for bound in funnel.stages]
-    return {"clip": clip, "source": sources[0] if sources else {}, "verdict": verdict, "stages": stages}
+    return {
+        "clip": clip,
+        "source": sources[0] if sources else {},
+        "file": _file(catalog, clip["source_id"], clip["path"]),
+        "verdict": verdict,
+        "stages": stages,
+    }
+
+
+def _file(catalog: Catalog, source_id: str, path: str) -> dict[str, str | None]:
+    whereabouts = Whereabouts(catalog)
+    trouble = whereabouts.troubles({source_id: path}).get(source_id)
+    try:
+        path = whereabouts.file_of(source_id, path).path
+    except ClipError as error:
+        trouble = error
+    if trouble is None:
+        return {"path": path, "status": "ok", "detail": None}
+    return {"path": path, "status": trouble.code.value, "detail": trouble.detail}
 
 
 def _stage(

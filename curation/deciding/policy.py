@@ -1,4 +1,4 @@
-"""Policy: which stages, in which order, with which named rules. YAML in, validated dataclasses out.
+"""A policy says which stages run, in which order, with which named rules. This module reads and validates its YAML.
 
 A rule is a SQL boolean expression over its stage's columns; ``keep: {one_face: "face_count_max = 1"}`` keeps the clips
 for which it is true. Rules decide later than measuring, so a new threshold costs no compute.
@@ -33,7 +33,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Rule:
-    """``expression`` keeps a clip when true; ``columns`` are those that it looks at."""
+    """A rule keeps the clips for which ``expression`` is true; ``columns`` are those that the expression looks at."""
 
     name: str
     expression: str
@@ -42,7 +42,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class StagePolicy:
-    """One stage of a policy: rules in the order in which they are tried."""
+    """Holds one stage of a policy, with its rules in the order in which they are tried."""
 
     stage: Stage
     rules: tuple[Rule, ...]
@@ -52,7 +52,7 @@ class StagePolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """A validated policy; ``text`` is the YAML it came from, stored with every run."""
+    """Holds a validated policy; ``text`` is the YAML that it came from, stored with every run."""
 
     name: str
     profile: Profile
@@ -62,7 +62,7 @@ class Policy:
 
 
 def builtin_policies() -> list[str]:
-    """Names of the policies that ship with the package."""
+    """List the names of the policies that ship with the package."""
     return sorted(p.name.removesuffix(".yaml") for p in files("curation").joinpath("policies").iterdir())
 
 
@@ -169,7 +169,7 @@ def _check_keys(given: dict, known: tuple[str, ...], where: str) -> None:
 
 
 def rule_columns(stage: Stage) -> pa.Schema:
-    """The columns that a stage's rules may use."""
+    """Return the columns that a stage's rules may use."""
     return schema.CLIPS if stage.key == "source_id" else schema.measurement_schema(stage.columns)
 
 
@@ -191,7 +191,7 @@ def _rule(name: object, sql: object, stage: Stage, where: str) -> Rule:
 
 
 def _referenced(sql: str, where: str) -> tuple[str, ...]:
-    """Columns of a scalar expression. Refuses everything that is not one (statements, subqueries, aggregates)."""
+    """Return the columns of a scalar expression; refuse all that is not one (statements, subqueries, aggregates)."""
     with duckdb.connect() as connection:
         (parsed,) = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({sql}\n)"]).fetchone() or ("{}",)
     tree = json.loads(parsed)

@@ -1,4 +1,7 @@
-"""Decide: a stage's rules applied to its measurements. The same SQL serves workers, plans and the verdict views."""
+"""This module applies a stage's rules to its measurements.
+
+The same SQL serves workers, the search for what is owed, and the verdict views.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from curation.deciding.policy import Rule, rule_columns
 
 @dataclass(frozen=True)
 class Decision:
-    """``rule`` is the first rule that failed (None: keep), ``value`` the columns it looked at, as text."""
+    """Says why a clip is dropped: ``rule`` failed first (None: keep), ``value`` is what it looked at, as text."""
 
     rule: str | None = None
     value: str | None = None
@@ -27,7 +30,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A stage's rules over one row, parsed; ``columns``: what its parameters are."""
+    """Holds a stage's rules over one row, parsed; ``columns`` are the parameters of the statement."""
 
     bound: BoundStage
     statement: duckdb.Statement
@@ -43,7 +46,7 @@ class Decider:
         self._prepared: dict[int, _Prepared] = {}
 
     def keeps(self, bound: BoundStage, row: Mapping[str, Any]) -> bool:
-        """Whether one row holds all rules: what :meth:`decide` says of it, several times as fast.
+        """Say whether one row holds all rules. It answers as :meth:`decide` does, several times as fast.
 
         Args:
             row: values of the columns that the rules look at, as measured.
@@ -66,7 +69,7 @@ class Decider:
         return prepared
 
     def decide(self, bound: BoundStage, rows: pa.Table) -> list[Decision]:
-        """One decision per row, in order."""
+        """Make one decision per row, in order."""
         if not bound.policy.rules or not len(rows):
             return [Decision()] * len(rows)
         self._connection.register("measured", rows.append_column("row_number", pa.array(range(len(rows)))))
@@ -77,13 +80,13 @@ class Decider:
 
 
 def rule_sql(bound: BoundStage) -> str:
-    """SQL for the name of the first failing rule, NULL when all hold."""
+    """Write SQL for the name of the first failing rule; NULL when all hold."""
     cases = " ".join(f"WHEN NOT {_holds(bound, rule)} THEN '{rule.name}'" for rule in bound.policy.rules)
     return f"CASE {cases} END" if cases else "NULL::VARCHAR"
 
 
 def value_sql(bound: BoundStage) -> str:
-    """SQL for what the first failing rule looked at: ``column=value, …``."""
+    """Write SQL for what the first failing rule looked at: ``column=value, …``."""
     cases = " ".join(f"WHEN NOT {_holds(bound, rule)} THEN {_shown(bound, rule)}" for rule in bound.policy.rules)
     return f"CASE {cases} END" if cases else "NULL::VARCHAR"
 
@@ -97,17 +100,17 @@ def define_rules(connection: duckdb.DuckDBPyConnection, stages: Iterable[BoundSt
 
 
 def rule_call(bound: BoundStage, column: Callable[[str], str]) -> str:
-    """:func:`rule_sql` over the columns that ``column`` names instead of the stage's own."""
+    """Write SQL that answers as :func:`rule_sql` does, from columns of other names, which ``column`` gives."""
     return f'"_rule_{bound.name}"({_arguments(bound, column)})'
 
 
 def value_call(bound: BoundStage, column: Callable[[str], str]) -> str:
-    """:func:`value_sql` over the columns that ``column`` names instead of the stage's own."""
+    """Write SQL that answers as :func:`value_sql` does, from columns of other names, which ``column`` gives."""
     return f'"_value_{bound.name}"({_arguments(bound, column)})'
 
 
 def rule_inputs(bound: BoundStage) -> list[str]:
-    """The columns that a stage's rules look at."""
+    """List the columns that a stage's rules look at."""
     used = dict.fromkeys(column for rule in bound.policy.rules for column in rule.columns)
     own = ("status", "status_detail") if bound.stage.key == "clip_id" else ()
     return [*used, *(name for name in own if name not in used)]
@@ -118,7 +121,10 @@ def _arguments(bound: BoundStage, column: Callable[[str], str]) -> str:
 
 
 def _holds(bound: BoundStage, rule: Rule) -> str:
-    """A rule that looks at a column whose model is missing is answered by ``on_unavailable``; NULL counts as no."""
+    """Write SQL for whether a rule holds; NULL counts as no.
+
+    ``on_unavailable`` answers a rule that looks at a column whose model is missing.
+    """
     holds = f"coalesce(({rule.expression}\n), false)"
     if not set(rule.columns) & set(bound.unavailable_columns):
         return holds

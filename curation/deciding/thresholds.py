@@ -1,4 +1,4 @@
-"""Thresholds: what of a rule compares a measured value with a number, so that it can be drawn, moved and proposed.
+"""A threshold is the part of a rule that compares a measured value with a number; it can be drawn, moved and proposed.
 
 A rule is any SQL expression; one that is a comparison with a number, or several joined by ``and``, is taken apart here.
 The parsing is DuckDB's own.
@@ -29,7 +29,7 @@ _MIRRORED: dict[Operator, Operator] = {">=": "<=", ">": "<", "<=": ">=", "<": ">
 
 @dataclass(frozen=True)
 class Comparison:
-    """One ``value operator threshold`` of a rule.
+    """Holds one comparison of a rule, ``value operator threshold``.
 
     Attributes:
         value: SQL of the side that is measured: a column, or an expression over columns.
@@ -50,12 +50,12 @@ class Comparison:
 
     @property
     def holds(self) -> str:
-        """SQL for whether the comparison holds; NULL where there is no value."""
+        """Return SQL for whether the comparison holds; NULL where there is no value."""
         return f"(({self.value}) {self.operator} ({self.limit}))"
 
     @property
     def keeps_high(self) -> bool:
-        """Whether it is the larger values that pass."""
+        """Say whether it is the larger values that pass."""
         return self.operator in (">=", ">")
 
     def __str__(self) -> str:
@@ -64,7 +64,10 @@ class Comparison:
 
 @cache
 def comparisons(expression: str) -> tuple[Comparison, ...]:
-    """The comparisons with a number that a valid rule joins by ``and``; ``between`` is two. Others are left out."""
+    """Find the comparisons with a number that a valid rule joins by ``and``; ``between`` is two.
+
+    What else the rule asks is left out.
+    """
     with duckdb.connect(config={"enable_external_access": "false"}) as connection:
         parser = _Parser(connection, expression)
         parts = list(parser.parts())
@@ -85,7 +88,7 @@ class _Parser:
         self._expression: dict = self._statement["select_list"][0]
 
     def parts(self) -> Iterator[tuple[str, dict]]:
-        """``(SQL, node)`` of everything that ``and`` joins, ``between`` as two comparisons."""
+        """Yield ``(SQL, node)`` of everything that ``and`` joins, ``between`` as two comparisons."""
         for node in _conjuncts(self._expression):
             yield self._sql(node), node
 
@@ -109,7 +112,7 @@ class _Parser:
         return str(found[0]).removeprefix("SELECT ") if found else ""
 
     def _number(self, node: dict) -> float | None:
-        """The value of an expression without columns, if it is a finite number."""
+        """Return the value of an expression without columns, if it is a finite number."""
         if _columns(node):
             return None
         (value,) = self._connection.execute(f"SELECT {self._sql(node)}").fetchone() or (None,)
@@ -139,7 +142,7 @@ def _columns(node: Any) -> set[str]:
 
 
 def _only_column(node: dict) -> tuple[str | None, bool]:
-    """The column that a node is or wraps, and whether it takes the absolute value."""
+    """Find the column that a node is or wraps, and whether the node takes its absolute value."""
     if node.get("class") == "COLUMN_REF":
         return node["column_names"][-1], False
     if node.get("function_name") == "abs":

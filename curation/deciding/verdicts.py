@@ -1,6 +1,6 @@
-"""Verdicts: keep, drop or pending for every clip, with the first rule that failed and the value that failed it.
+"""This module computes verdicts: keep, drop or pending for every clip, and the first rule that failed, with its value.
 
-Never stored, always computed: by SQL over what the catalog holds, under a policy and its fingerprints.
+A verdict is never stored: SQL computes it from what the catalog holds, under a policy and its fingerprints.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from catalogs.catalog import Catalog
 from catalogs.layout import Layout, StageKey
 from catalogs.query import PRIVATE, add_private, connect, parts_dataset, register_sources
 from catalogs.views import TableViews, last_attempts
-from curation.deciding import verdict_sql
 from curation.deciding.bound import Funnel
 from curation.deciding.rules import define_rules
-from curation.deciding.verdict_sql import column, key_of
+from curation.deciding.stops import key_of, reason_sql, stop_sql, value_sql, wide_name
 from stages.listing import STAGES
 
 #: Views beside those for users: the clips with all that was measured, and where each clip stopped.
@@ -23,7 +22,7 @@ WIDE, STOPS = f"{PRIVATE}.wide", f"{PRIVATE}.stops"
 
 
 def open_views(catalog: Catalog, funnel: Funnel, layout: Layout | None = None) -> duckdb.DuckDBPyConnection:
-    """A connection with the views ``sources, clips, failures, <stage>…, verdicts, curated``.
+    """Open a connection with the views ``sources, clips, failures, <stage>…, verdicts, curated``.
 
     Stages that the policy does not name show their newest measurements, if there are any.
 
@@ -32,7 +31,7 @@ def open_views(catalog: Catalog, funnel: Funnel, layout: Layout | None = None) -
     """
     connection = connect()
     register_sources(connection, catalog)
-    stages = {stage.name: stage for stage in STAGES.values()} | {bound.name: bound.stage for bound in funnel.stages}
+    stages = STAGES.loadable() | {bound.name: bound.stage for bound in funnel.stages}
     del stages["scene_split"]
     tables = {
         StageKey(name, digest): schema.measurement_schema(stage.columns)
@@ -66,11 +65,11 @@ def _digests(catalog: Catalog, funnel: Funnel, stage: str) -> list[str]:
 
 
 def _stops_sql(funnel: Funnel) -> str:
-    """One row per clip: where it stopped (SQL lists begin at 1; null: kept), the stage's name, and why."""
-    rules = ", ".join(map(verdict_sql.rule, funnel.stages))
-    values = ", ".join(map(verdict_sql.value, funnel.stages))
+    """Write SQL for a row per clip: where it stopped (SQL lists begin at 1; null: kept), the stage's name, and why."""
+    rules = ", ".join(map(reason_sql, funnel.stages))
+    values = ", ".join(map(value_sql, funnel.stages))
     return f"""
-        WITH walked AS (SELECT *, {verdict_sql.stop(funnel.stages)} AS stop FROM {WIDE})
+        WITH walked AS (SELECT *, {stop_sql(funnel.stages)} AS stop FROM {WIDE})
         SELECT clip_id, duration_s, stop, {[bound.name for bound in funnel.stages]}[stop] AS stage,
                [{rules}][stop] AS rule, [{values}][stop] AS value
         FROM walked
@@ -89,9 +88,9 @@ _VERDICTS = f"""
 
 
 def _curated_sql(funnel: Funnel) -> str:
-    """The kept clips, wide: clip columns, then each stage's columns (status columns get the stage's name in front)."""
+    """Write SQL for the kept clips, wide: clip columns, then each stage's (the stage's name before ``status``)."""
     select = list(schema.CLIPS.names)
     for bound in funnel.measuring:
-        select += [f'"{column(bound, name)}" AS "{name}"' for name in bound.stage.columns.names]
-        select.append(f'"{column(bound, "status")}" AS "{bound.name}_status"')
-    return f"SELECT {', '.join(select)} FROM {WIDE} WHERE {verdict_sql.stop(funnel.stages)} IS NULL"
+        select += [f'"{wide_name(bound, name)}" AS "{name}"' for name in bound.stage.columns.names]
+        select.append(f'"{wide_name(bound, "status")}" AS "{bound.name}_status"')
+    return f"SELECT {', '.join(select)} FROM {WIDE} WHERE {stop_sql(funnel.stages)} IS NULL"

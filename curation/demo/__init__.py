@@ -1,4 +1,4 @@
-"""Media made on the spot, with known truth: talking portraits and every way in which they go wrong.
+"""This package makes videos with known truth: talking portraits, and every way in which such a video can be bad.
 
-Serves ``make demo``, the tests and the benchmarks. No stage or policy may import it.
+It serves ``make demo``, the tests and the benchmarks. No stage or policy may import it.
 """

@@ -1,4 +1,4 @@
-"""Compare the funnel's verdicts on the demo pool with the pool's truth."""
+"""The funnel's verdicts on the demo pool are compared with the pool's truth."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from curation.demo.spec import Truth
 
 @dataclass(frozen=True)
 class Check:
-    """One source: what it is, what the funnel should say, what it said."""
+    """Holds what a source is, what the funnel should say about it, and what it said."""
 
     file: str
     note: str
     expected: str  #: ``keep``, or ``drop at <stage>``
-    found: str  #: the same, ``mixed`` if its clips differ, ``pending`` if something was not measured
+    found: str  #: as ``expected``; ``mixed`` if its clips differ, ``pending`` if something was not measured
     detail: str  #: rule and value, for people
 
     @property
@@ -31,13 +31,13 @@ class Check:
 
 
 def load_truth(folder: Path) -> list[Truth]:
-    """The truth file of a demo pool."""
+    """Read the truth file of a demo pool."""
     rows = json.loads((folder / TRUTH_FILE).read_text("utf-8"))
     return [Truth(**row) for row in rows]
 
 
 def check_verdicts(connection: duckdb.DuckDBPyConnection, truths: Sequence[Truth]) -> list[Check]:
-    """One check per source. ``connection`` has the views of curation.deciding.verdicts.open_views."""
+    """Check each source; ``connection`` has the views of curation.deciding.verdicts.open_views."""
     found = _found(connection)
     return [
         Check(
@@ -52,7 +52,7 @@ def check_verdicts(connection: duckdb.DuckDBPyConnection, truths: Sequence[Truth
 
 
 def _found(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
-    """file name -> (verdict, detail)."""
+    """Return file name -> (verdict, detail)."""
     answers: dict[str, list[tuple[str, str]]] = defaultdict(list)
     rows = connection.execute(
         "SELECT s.path, s.status, s.error_code, v.verdict, v.drop_stage, v.drop_rule, v.drop_value, f.error_code "
@@ -69,10 +69,10 @@ def _found(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
             answers[name].append((f"drop at {stage}", f"{rule}: {value}"))
         else:
             answers[name].append((verdict or "nothing", ""))
-    return {name: _one(found) for name, found in answers.items()}
+    return {name: _joined(found) for name, found in answers.items()}
 
 
-def _one(found: list[tuple[str, str]]) -> tuple[str, str]:
+def _joined(found: list[tuple[str, str]]) -> tuple[str, str]:
     verdicts = {verdict for verdict, _ in found}
     if len(verdicts) == 1:
         return found[0]

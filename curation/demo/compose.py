@@ -1,7 +1,7 @@
-"""Renders a source spec to an MP4 and says what is true of it.
+"""A source spec is rendered to an MP4, whose truth is then known.
 
 Picture and sound both begin at 0. AAC starts with 1024 samples of priming; FFmpeg's muxer notes them in the edit list
-and its demuxer skips them, so what decodes is what was put in (the tests measure it).
+and its demuxer skips them, so the decoded sound is the sound that was encoded (the tests measure it).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Image = npt.NDArray[np.uint8]
 
 _AAC_FRAME = 1024
 _AUDIO_BIT_RATE = 96_000
-# One thread and no B-frames: the same bytes on every machine with the same codec build, and pts from 0.
+# One thread and no B-frames give the same bytes on every machine with the same codec build, and pts from 0.
 _VIDEO_OPTIONS = {
     "libx264": {"preset": "ultrafast", "crf": "21", "bf": "0"},
     "libx265": {"preset": "ultrafast", "crf": "24", "x265-params": "log-level=none:bframes=0:pools=none"},
@@ -57,7 +57,7 @@ def render(spec: SourceSpec, path: str | Path, studio: Studio | None = None) -> 
 
 
 def frames(spec: SourceSpec, voices: tuple[ShotVoice, ...], studio: Studio) -> Iterator[Image]:
-    """Every frame of a source in order, uint8 [height, width, 3] RGB; two in memory at most."""
+    """Yield every frame of a source in order, uint8 [height, width, 3] RGB; at most two are in memory."""
     running = studio.frames(spec, 0, voices[0])
     for index, shot in enumerate(spec.shots):
         overlap = spec.overlap_before(index + 1)
@@ -73,7 +73,7 @@ def frames(spec: SourceSpec, voices: tuple[ShotVoice, ...], studio: Studio) -> I
 
 
 def truth_of(spec: SourceSpec, file: str) -> Truth:
-    """What is true of a spec once it is rendered to ``file``."""
+    """Return what is true of a spec that was rendered to ``file``."""
     lines = [line for shot in spec.shots for line in shot.sounding_lines] if spec.sound else []
     languages = sorted({language_of(line.voice) for line in lines})
     portraits = [shot for shot in spec.shots if shot.people]
@@ -126,7 +126,7 @@ def _write_mp4(spec: SourceSpec, path: Path, pictures: Iterator[Image], sound: F
 
 
 class _AudioTrack:
-    """Feeds the sound to the AAC encoder in step with the picture, so that the muxer has little to hold."""
+    """Encodes the sound to AAC in step with the picture, so that the muxer has little to hold."""
 
     def __init__(self, container: av.container.OutputContainer, sound: Float) -> None:
         self._container, self._sound, self._at = container, sound, 0

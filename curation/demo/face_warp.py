@@ -1,12 +1,12 @@
-"""The moving parts of the face: a mouth that opens and rounds, eyes that blink, by warping the photo itself.
+"""The face moves by warping the photo itself: a mouth that opens and rounds, eyes that blink.
 
-Each part is a backward map: for every pixel of the result, where in the photo it comes from. The lips are split along
-a curve, so that the upper lip stays with the skull while the lower lip, the chin and the cheeks follow the jaw; the gap
-shows the photo's own teeth, then a dark mouth with a hint of tongue. All fields fall to zero inside the part's box,
-so a patch drops back into the picture without a seam.
+Each part is a backward map: it says for every pixel of the result where in the photo it comes from. The lips are split
+along a curve, so that the upper lip stays with the skull while the lower lip, the chin and the cheeks follow the jaw;
+the gap shows the photo's own teeth, then a dark mouth with a little tongue. All displacements fall to zero inside the
+part's box, so a patch has no visible edge in the picture.
 
-Landmarks are in photo pixels of ``skimage.data.astronaut()`` (512x512), measured by eye on a 20-fold enlargement;
-(0, 0) is the outer corner of the first pixel.
+Landmarks are in photo pixels of ``skimage.data.astronaut()`` (512x512), measured by eye on a 20-fold enlargement; (0,
+0) is the outer corner of the first pixel.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LOWER_LIP_EDGE = (
     (223, 150.2), (227, 150.1), (231, 149.3), (234, 148.2), (237, 147.1), (240, 145.3), (242, 143.8), (244.6, 140.7),
 )  # fmt: skip
 _CHIN_BOTTOM_Y = 178.0
-_COLLAR_Y = 212.0  # below it nothing moves; the collar of the suit is black, so the stretched neck ends unseen
+_COLLAR_Y = 212.0  # nothing below it moves; the collar of the suit is black and hides where the stretched neck ends
 _WIDEST_GAP = 13.0  # photo pixels between the lips for an opening of 1; the photo's smile shows 7
 
 _EYES = (
@@ -55,7 +55,7 @@ _TONGUE_RGB = (118.0, 52.0, 54.0)
 
 @dataclass(frozen=True)
 class Patch:
-    """A rectangle of the picture that replaces what is there.
+    """A patch is a rectangle that replaces a part of the picture.
 
     Attributes:
         top: First row.
@@ -75,7 +75,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Canvas:
-    """The enlarged part of the photo that a shot shows.
+    """Holds the enlarged part of the photo that a shot shows.
 
     Attributes:
         pixels: uint8 [H, W, 3] RGB.
@@ -90,7 +90,7 @@ class Canvas:
     scale: float
 
     def grid(self, box: tuple[float, float, float, float]) -> tuple[int, int, Float, Float]:
-        """Top row, left column, and photo x and y (float32 [h, w]) of the canvas pixels inside a photo box."""
+        """Return top row, left column, and photo x and y (float32 [h, w]) of the canvas pixels inside a photo box."""
         height, width = self.pixels.shape[:2]
         x0, x1 = (int(np.clip(round((v - self.left) * self.scale), 0, width)) for v in (box[0], box[2]))
         y0, y1 = (int(np.clip(round((v - self.top) * self.scale), 0, height)) for v in (box[1], box[3]))
@@ -100,7 +100,7 @@ class Canvas:
         return y0, x0, photo_x, photo_y
 
     def sample(self, photo_x: Float, photo_y: Float) -> Image:
-        """Pixels at photo positions, uint8 [h, w, 3]."""
+        """Return the pixels at photo positions, uint8 [h, w, 3]."""
         map_x = (photo_x - self.left) * self.scale - 0.5
         map_y = (photo_y - self.top) * self.scale - 0.5
         return np.asarray(
@@ -116,7 +116,7 @@ class Canvas:
 
 
 def mouth_patch(canvas: Canvas, opening: float, width: float) -> Patch:
-    """The mouth, chin and cheeks for one lip shape.
+    """Make the mouth, chin and cheeks of a lip shape.
 
     Args:
         canvas: The picture with the photo's own smile.
@@ -149,7 +149,7 @@ def mouth_patch(canvas: Canvas, opening: float, width: float) -> Patch:
 
 
 def eye_patches(canvas: Canvas, blink: float) -> tuple[Patch, ...]:
-    """Both eyes, with the lids closed by ``blink`` (0 open, 1 closed)."""
+    """Make both eyes, with the lids closed by ``blink`` (0 open, 1 closed)."""
     return tuple(_eye_patch(canvas, upper, lower, blink) for upper, lower in _EYES)
 
 
@@ -170,7 +170,7 @@ def _eye_patch(
 
 
 def _squeezed_x(x: Float, y: Float, opening: float, width: float) -> Float:
-    """Photo x shown at each pixel when the mouth is rounded or spread; compact, and monotonic in x."""
+    """Return the photo x shown at each pixel when the mouth is rounded or spread; local, and monotonic in x."""
     lips = 1 + (0.24 * width if width < 0 else 0.07 * width) - 0.06 * opening
     centre_x, centre_y = _MOUTH_CENTRE
     squared = ((x - centre_x) / 50) ** 2 + ((y - centre_y - 3 * opening) / 28) ** 2
@@ -179,7 +179,10 @@ def _squeezed_x(x: Float, y: Float, opening: float, width: float) -> Float:
 
 
 def _jaw_displacement(x: Float, y: Float, opening: float, new_lower: Float, lip_shift: Float) -> Float:
-    """How far the pixels under the lips have moved down: with the lip at its edge, with the chin further down."""
+    """Return how far the pixels under the lips have moved down.
+
+    At the lip's edge they move with the lip, further down with the chin.
+    """
     jaw = 0.8 * (_WIDEST_GAP * opening * 0.88 - 4.0)  # the closed mouth lifts the smiling jaw by 4 photo pixels
     cheeks = np.clip(1 - ((x - _MOUTH_CENTRE[0]) / 56) ** 2, 0, 1) ** 2
     below_lip = _smoothstep((y - new_lower) / 13)
@@ -191,7 +194,7 @@ def _jaw_displacement(x: Float, y: Float, opening: float, new_lower: Float, lip_
 def _mouth_interior(
     canvas: Canvas, source_x: Float, upper: Float, depth: Float, gap: Float, teeth: Float, width: float
 ) -> Float:
-    """What shows between the lips: float32 [h, w, 3]; ``depth`` is photo pixels below the upper lip."""
+    """Return what shows between the lips, float32 [h, w, 3]; ``depth`` is photo pixels below the upper lip."""
     relative = np.clip(depth / np.maximum(gap, 0.5), 0, 1)
     tongue = _smoothstep((relative - 0.55) / 0.45) * np.clip((gap - 4) / 6, 0, 1)
     back, front = np.array(_CAVITY_RGB, np.float32), np.array(_TONGUE_RGB, np.float32)

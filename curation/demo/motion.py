@@ -1,4 +1,7 @@
-"""How a head moves while it talks: lips from visemes, eyes that blink, a slow sway and a nod, all from one seed."""
+"""A head moves while it talks: lips from visemes, eyes that blink, a slow sway and a nod.
+
+All of it follows from one seed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _BLINK_S = (0.08, 0.04, 0.14)  # close, hold, open
 
 @dataclass(frozen=True)
 class Pose:
-    """The face in one frame.
+    """Describes the face in one frame.
 
     Attributes:
         opening: Lips, 0 (closed) to 1.
@@ -44,7 +47,7 @@ class Pose:
 
 
 def head_poses(visemes: Sequence[Viseme], times_s: npt.NDArray[np.float64], seed: int) -> list[Pose]:
-    """One pose per frame time.
+    """Return a pose for each frame time.
 
     Args:
         visemes: What this person says, seconds on the same clock as the frames; empty for a silent one.
@@ -65,7 +68,10 @@ def head_poses(visemes: Sequence[Viseme], times_s: npt.NDArray[np.float64], seed
 
 
 def lip_track(visemes: Sequence[Viseme], times_s: npt.NDArray[np.float64]) -> tuple[Float, Float]:
-    """Opening (0-1) and width (-1 to 1) of the lips at each time, float32 [T]; symmetric smoothing, so no delay."""
+    """Return opening (0-1) and width (-1 to 1) of the lips at each time, float32 [T].
+
+    The smoothing is symmetric, so the lips are not delayed.
+    """
     if not visemes or not len(times_s):
         return np.zeros(len(times_s), np.float32), np.zeros(len(times_s), np.float32)
     start_s, end_s = float(times_s[0]) - 0.5, float(times_s[-1]) + 0.5
@@ -87,7 +93,7 @@ def lip_track(visemes: Sequence[Viseme], times_s: npt.NDArray[np.float64]) -> tu
 
 
 def _blink_track(times_s: npt.NDArray[np.float64], random: np.random.Generator) -> Float:
-    """0 (open) to 1 (closed) at each time; a blink every 2 to 5 seconds."""
+    """Return 0 (open) to 1 (closed) at each time; a blink comes every 2 to 5 seconds."""
     close_s, hold_s, open_s = _BLINK_S
     track = np.zeros(len(times_s))
     at_s = random.uniform(0.5, 3.0)
@@ -99,7 +105,7 @@ def _blink_track(times_s: npt.NDArray[np.float64], random: np.random.Generator) 
 
 
 def _slow_wave(times_s: npt.NDArray[np.float64], random: np.random.Generator) -> Float:
-    """A smooth wander between -1 and 1 at 0.1 to 0.6 Hz."""
+    """Return a smooth wave between -1 and 1 at 0.1 to 0.6 Hz."""
     rates, phases = random.uniform(0.1, 0.6, 3), random.uniform(0, 2 * np.pi, 3)
     waves = np.sin(2 * np.pi * rates[:, None] * times_s[None] + phases[:, None])
     return np.asarray((waves * np.array([[0.5], [0.3], [0.2]])).sum(0), np.float32)

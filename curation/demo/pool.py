@@ -1,4 +1,4 @@
-"""The demo pool: about two minutes of good sources, and one of each kind of bad one, with their truth.
+"""The demo pool has about two minutes of good sources, and one source of each bad kind, with their truth.
 
 A bad source is bad in one way only, so that the stage which must drop it is known.
 """
@@ -54,7 +54,7 @@ OTHER_TALK = Line(
 
 
 def demo_specs() -> tuple[SourceSpec, ...]:
-    """The sources of the demo pool that are videos, in the order in which they are made."""
+    """Return the videos of the demo pool, in the order in which they are made."""
     return _good_specs() + _bad_picture_specs() + _bad_sound_specs()
 
 
@@ -78,7 +78,7 @@ def demo_pool(folder: str | Path) -> list[Truth]:
 
 
 def sync_pair(folder: str | Path, offsets: Sequence[int] = (-10, -5, 0, 5, 10), duration_s: float = 8.0) -> list[Truth]:
-    """The same talking shot with its sound shifted, one file per offset (frames of 25 per second, + = sound late)."""
+    """Make the same talking shot with shifted sound, a file per offset (frames of 25 per second, + = sound late)."""
     spec = SourceSpec("sync", (Shot(duration_s, (ENGLISH,), framing="close_up", seed=3),))
     specs = tuple(replace(spec, name=f"sync_{offset:+03d}", offset_frames=offset) for offset in offsets)
     truths = _render_all(Path(folder), specs)
@@ -87,7 +87,7 @@ def sync_pair(folder: str | Path, offsets: Sequence[int] = (-10, -5, 0, 5, 10), 
 
 
 def cut_list(path: str | Path, fps: int = 25) -> Truth:
-    """One file, without sound, of hard cuts (two shots of 8 frames among them) and two dissolves of 12 frames."""
+    """Make a file without sound, of hard cuts (two shots of 8 frames among them) and two dissolves of 12 frames."""
     glimpse_s = 8 / fps
     shots = (
         Shot(2.0, framing="close_up", seed=1),
@@ -164,7 +164,7 @@ def _render_all(folder: Path, specs: Sequence[SourceSpec]) -> list[Truth]:
 
 
 def _truncated_video(folder: Path, whole: Path) -> Truth:
-    """Half of a good file: an MP4 keeps its index at the end, so nothing of it can be decoded."""
+    """Cut a good file in half: an MP4 keeps its index at the end, so nothing of it can be decoded."""
     path = folder / "broken_truncated.mp4"
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     return Truth(path.name, path.stem, verdict="drop", drop_stage="ingest", note="cut off in the middle")

@@ -1,4 +1,4 @@
-"""A portrait that can talk: one real photo, framed, warped to a pose, at video size.
+"""A portrait that can talk is one real photo, framed, warped to a pose, at video size.
 
 The photo is NASA's picture of an astronaut (public domain), shipped by scikit-image. Mouth and eye patches are made
 once per quantised shape and kept; a frame then costs two pastes and one remap of the head.
@@ -38,7 +38,7 @@ _COARSE = 8  # the head's displacement is smooth: computed on every 8th pixel, t
 
 @dataclass(frozen=True)
 class PortraitView:
-    """What one portrait renderer shows.
+    """Says what a portrait renderer shows.
 
     Attributes:
         width: Pixels.
@@ -60,7 +60,7 @@ class PortraitView:
 
     @property
     def crop(self) -> tuple[float, float, float, float]:
-        """Left, top, width and height of what is shown, in photo pixels."""
+        """Return left, top, width and height of the part that is shown, in photo pixels."""
         height = _CROP_HEIGHTS[self.framing]
         aspect = self.width / self.height
         if self.framing == "wide":
@@ -71,7 +71,7 @@ class PortraitView:
 
     @property
     def face_height_px(self) -> float:
-        """Height of the face, brow line to chin, in pixels of the video."""
+        """Return the height of the face, brow line to chin, in pixels of the video."""
         return _FACE_HEIGHT * self.height / self.crop[3]
 
 
@@ -91,7 +91,7 @@ class Portrait:
         self._head = _HeadField(self._canvas)
 
     def frame(self, pose: Pose) -> Image:
-        """The portrait in a pose: uint8 [height, width, 3] RGB, a new array."""
+        """Render the portrait in a pose: uint8 [height, width, 3] RGB, a new array."""
         still = self._canvas.pixels.copy()
         opening = round(pose.opening * _OPENING_LEVELS)
         width = round(pose.width * _WIDTH_LEVELS) if opening else 0
@@ -122,7 +122,7 @@ class Portrait:
 
 
 class _HeadField:
-    """Small head motion as a smooth displacement that fades out over the neck and the background."""
+    """Moves the head a little, by a smooth displacement that fades out over the neck and the background."""
 
     def __init__(self, canvas: Canvas) -> None:
         self._scale = canvas.scale
@@ -143,7 +143,7 @@ class _HeadField:
         self._relief = np.clip(1 - squared, 0, 1).astype(np.float32) ** 2
 
     def move(self, picture: Image, pose: Pose) -> Image:
-        """The picture with the head moved; draws into the picture and returns it."""
+        """Move the head, in the picture that is given, and return that picture."""
         sin, cos = math.sin(pose.roll), math.cos(pose.roll) - 1
         shift_x = self._weight * pose.shift_x + self._relief * pose.turn + cos * self._arm_x - sin * self._arm_y
         shift_y = self._weight * pose.shift_y + self._relief * pose.nod + sin * self._arm_x + cos * self._arm_y
@@ -156,7 +156,7 @@ class _HeadField:
 
 
 def _head_weight(x: Float, y: Float) -> Float:
-    """1 on the head, falling to 0 at the sides of its box and from the chin to the collar."""
+    """Return 1 on the head, falling to 0 at the sides of its box and from the chin to the collar."""
 
     def fall(t: Float) -> Float:
         t = np.clip(t, 0, 1)
@@ -186,14 +186,14 @@ def _framed_photo(view: PortraitView) -> Canvas:
         pixels = cv2.warpAffine(
             photo, matrix, (view.width, view.height), flags=interpolation, borderMode=cv2.BORDER_REPLICATE
         )
-        if scale > 1:  # enlarging softens; give the edges back
+        if scale > 1:  # enlarging blurs, so the edges are sharpened again
             soft = cv2.GaussianBlur(pixels, (0, 0), 0.7 * scale)
             pixels = cv2.addWeighted(pixels, 1.5, soft, -0.5, 0)
     return Canvas(np.asarray(pixels, np.uint8), left, top, scale)
 
 
 def _tinted(photo: Image) -> Image:
-    """A blue suit and darker hair: what is saturated orange or brown changes, skin and background hardly do."""
+    """Give the person a blue suit and darker hair: saturated orange and brown change, skin and background hardly do."""
     hue, saturation, value = cv2.split(cv2.cvtColor(photo, cv2.COLOR_RGB2HSV))
     rows, columns = np.mgrid[:_PHOTO_SIZE, :_PHOTO_SIZE]
     orange = (hue < 22) | (hue > 165)
@@ -209,7 +209,7 @@ def _tinted(photo: Image) -> Image:
 
 
 def _before_wall(photo: Image, left: float, top: float, width: float, height: float) -> Image:
-    """The photo at the foot of a plain wall of its own colour, one pixel per photo pixel."""
+    """Put the photo at the foot of a plain wall of its own colour, at one pixel per photo pixel."""
     wall = cv2.resize(photo[0:60, 300:372], (round(width), round(height)), interpolation=cv2.INTER_CUBIC)
     wall = cv2.GaussianBlur(wall, (0, 0), 25).astype(np.float32)
     x, y = round(-left), round(-top)

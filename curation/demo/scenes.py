@@ -1,4 +1,4 @@
-"""The pictures of one shot, frame by frame: one or two portraits, or a slow zoom over a picture without people."""
+"""A shot's pictures are made frame by frame: one or two portraits, or a slow zoom over a picture without people."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from curation.demo.spec import Shot, SourceSpec
 Image = npt.NDArray[np.uint8]
 
 _SEAM_PX = 32  # two portraits blend into each other over this width
-_ZOOM = 0.12  # of the picture, over a shot without people
+_ZOOM = 0.12  # share of the picture by which a shot without people zooms
 
 
 class Studio:
-    """Renders shots and keeps the portraits it has prepared: use one for many sources."""
+    """Renders shots and keeps the portraits that it has prepared; one studio may serve many sources."""
 
     def __init__(self) -> None:
         self._portraits: dict[PortraitView, Portrait] = {}
 
     def frames(self, spec: SourceSpec, index: int, voice: ShotVoice) -> Iterator[Image]:
-        """Frames of one shot, uint8 [height, width, 3] RGB, those under its dissolves included."""
+        """Yield the frames of a shot, uint8 [height, width, 3] RGB, with those under its dissolves."""
         shot = spec.shots[index]
         plain = self._portrait_frames(spec, shot, voice) if shot.people else _zoom_frames(spec, shot)
         for frame in plain:
@@ -51,7 +51,7 @@ class Studio:
 
 
 def portrait_views(spec: SourceSpec, shot: Shot) -> tuple[PortraitView, ...]:
-    """The portraits of a shot, from the left; empty when nobody is in view."""
+    """Return the portraits of a shot, from the left; empty when nobody is in view."""
     if not shot.people:
         return ()
     if shot.people == 1:
@@ -64,7 +64,7 @@ def portrait_views(spec: SourceSpec, shot: Shot) -> tuple[PortraitView, ...]:
 
 
 def shot_poses(spec: SourceSpec, shot: Shot, voice: ShotVoice, person: int = 0) -> list[Pose]:
-    """One pose per frame of the shot; a frame shows the lips of its own presentation time."""
+    """Return a pose for each frame of the shot; a frame shows the lips of its own presentation time."""
     n = spec.frames_of(shot)
     times_s = np.arange(n) / spec.fps
     poses = head_poses(voice.visemes[person], times_s, seed=shot.seed * 2 + person)
@@ -83,7 +83,7 @@ def _side_by_side(left: Image, right: Image, width: int) -> Image:
 
 
 def _zoom_frames(spec: SourceSpec, shot: Shot) -> Iterator[Image]:
-    """A slow zoom with a drift to one side, decided by the seed."""
+    """Yield a slow zoom that drifts to one side, decided by the seed."""
     picture = _scenery(shot.subject)
     height, width = picture.shape[:2]
     scale = max(spec.width / width, spec.height / height) * (1 + _ZOOM)

@@ -1,4 +1,4 @@
-"""The sound of a source: speech laid out in time, synthetic music, noise, clipping. Mono float32 at 48 kHz."""
+"""The sound of a source is speech laid out in time, synthetic music, noise and clipping: mono float32 at 48 kHz."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _MARGIN_S = 1.0  # speech goes on this long before and after a shot, so that shi
 _LINE_GAP_S = 0.2
 _SPEECH_DB, _FLOOR_DB = -20.0, -70.0
 _CUT_FADE_S = 0.005
-# A small, damped room: echoes from 9 ms on, 7 dB under the voice. Bone-dry synthetic speech scores like noise with
-# DNSMOS (overall 1.4 to 2.3 of 5); in this room the good demo sources score 2.2 to 3.0, the noisy one 1.4.
+# A small, damped room has echoes from 9 ms on, 7 dB under the voice. Synthetic speech without echoes scores like noise
+# with DNSMOS (overall 1.4 to 2.3 of 5); in this room the good demo sources score 2.2 to 3.0, the noisy one 1.4.
 _ROOM_DELAY_S, _ROOM_DECAY_S, _ROOM_LENGTH_S, _ROOM_DB = 0.009, 0.041, 0.18, -7.0
 _CHORDS_HZ = ((220.0, 261.6, 329.6), (174.6, 220.0, 261.6), (261.6, 329.6, 392.0), (196.0, 246.9, 293.7))  # Am F C G
 _BEAT_S = 0.5
@@ -31,7 +31,7 @@ _BEAT_S = 0.5
 
 @dataclass(frozen=True)
 class ShotVoice:
-    """The voices of one shot.
+    """Holds the voices of one shot.
 
     Attributes:
         samples: float32 [N] at 48 kHz; begins ``_MARGIN_S`` before the shot and ends as long after it.
@@ -56,7 +56,7 @@ def shot_voice(shot: Shot) -> ShotVoice:
 
 
 def soundtrack(spec: SourceSpec, voices: tuple[ShotVoice, ...]) -> Float:
-    """The finished sound of a source, as long as its picture: float32 [n_frames / fps * 48000], -1 to 1."""
+    """Make the finished sound of a source, as long as its picture: float32 [n_frames / fps * 48000], -1 to 1."""
     margin = round(_MARGIN_S * SAMPLE_RATE)
     total = round(spec.n_frames / spec.fps * SAMPLE_RATE)
     track = np.zeros(total + 2 * margin, np.float32)
@@ -75,7 +75,7 @@ def soundtrack(spec: SourceSpec, voices: tuple[ShotVoice, ...]) -> Float:
 
 
 def music(n_samples: int, random: np.random.Generator) -> Float:
-    """Chords with a bass, a kick and a hi-hat: float32 [n_samples] at 48 kHz, no voice in it."""
+    """Make chords with a bass, a kick and a hi-hat: float32 [n_samples] at 48 kHz, no voice in it."""
     seconds = np.arange(n_samples) / SAMPLE_RATE
     beat = (seconds / _BEAT_S).astype(int)
     in_beat_s = seconds - beat * _BEAT_S
@@ -93,7 +93,7 @@ def music(n_samples: int, random: np.random.Generator) -> Float:
 
 
 def _in_room(samples: Float) -> Float:
-    """With the echoes of a small room; the direct sound stays where it is."""
+    """Add the echoes of a small room; the direct sound is not delayed."""
     delay, length = (round(s * SAMPLE_RATE) for s in (_ROOM_DELAY_S, _ROOM_LENGTH_S))
     echoes = np.random.default_rng(0).standard_normal(length) * np.exp(
         -np.arange(length) / (_ROOM_DECAY_S * SAMPLE_RATE)
@@ -104,13 +104,13 @@ def _in_room(samples: Float) -> Float:
 
 
 def _in_turn(first: tuple[Line, ...], second: tuple[Line, ...]) -> list[tuple[int, Line]]:
-    """(person, line) in the order of speaking: the two take turns."""
+    """Return (person, line) in the order of speaking: the two take turns."""
     pairs = zip_longest(((0, line) for line in first), ((1, line) for line in second))
     return [turn for turn in chain.from_iterable(pairs) if turn is not None]
 
 
 def _speak_script(script: list[tuple[int, Line]], n_samples: int) -> tuple[Float, tuple[tuple[Viseme, ...], ...]]:
-    """Samples from ``_MARGIN_S`` before the shot on, and the visemes of both persons on the shot's clock."""
+    """Return samples from ``_MARGIN_S`` before the shot on, and the visemes of both persons on the shot's clock."""
     track = np.zeros(n_samples, np.float32)
     visemes: tuple[list[Viseme], list[Viseme]] = ([], [])
     at = 0
@@ -141,7 +141,10 @@ def _endless(script: list[tuple[int, Line]]) -> Iterator[tuple[int, Speech, Floa
 
 
 def _faded(spec: SourceSpec, index: int, samples: Float, margin: int) -> Float:
-    """A shot's sound with its margins kept only at the ends of the file, faded at cuts and across dissolves."""
+    """Fade a shot's sound at cuts and across dissolves.
+
+    Its margins are kept only at the ends of the file.
+    """
     samples = samples.copy()
     shot_end = len(samples) - margin
     if index > 0:
@@ -156,7 +159,7 @@ def _faded(spec: SourceSpec, index: int, samples: Float, margin: int) -> Float:
 
 
 def _at_level(samples: Float, level_db: float) -> Float:
-    """Scaled to an RMS level in dBFS."""
+    """Scale samples to an RMS level in dBFS."""
     rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
     return (samples * np.float32(_gain(level_db) / max(rms, 1e-9))).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""What to make, and what is then known about it: shots, sources, truth.
+"""A spec says which shots a source has, and its truth says what is then known about the file.
 
 Frames count from 0 in display order; ``offset`` is in frames of 25 per second, positive when the sound comes late.
 """
@@ -19,7 +19,7 @@ OFFSET_RATE = 25  # frames per second in which offsets are counted, whatever the
 
 @dataclass(frozen=True)
 class Line:
-    """One utterance: ``text`` in the language of ``voice`` (see ``speech.synthesise``)."""
+    """A line is an utterance: ``text`` in the language of ``voice`` (see ``speech.synthesise``)."""
 
     text: str
     voice: str = "en-us+f3"
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Shot:
-    """One continuous shot.
+    """Describes one continuous shot.
 
     Attributes:
         duration_s: Length in seconds.
@@ -38,8 +38,8 @@ class Shot:
         subject: ``portrait``, or a picture without people: ``coffee``, ``cat``, ``rocket``.
         persons: 1 or 2, side by side.
         second_lines: What the right-hand person says, between the lines of the first.
-        heard: What sounds instead of what the lips say; None when they agree. The way to swap sound or to add a
-            voice-over.
+        heard: Lines that are heard instead of those that the lips say, for swapped sound or a voice-over; None when
+            the two agree.
         seed: Decides blinks and head motion.
     """
 
@@ -62,22 +62,22 @@ class Shot:
 
     @property
     def people(self) -> int:
-        """People in view."""
+        """Return the number of people in view."""
         return self.persons if self.subject == "portrait" else 0
 
     @property
     def sounding_lines(self) -> tuple[Line, ...]:
-        """Every line that is heard."""
+        """Return every line that is heard."""
         return self.lines + self.second_lines if self.heard is None else self.heard
 
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """One video file.
+    """Describes one video file.
 
     Attributes:
         name: File name without suffix.
-        shots: In order.
+        shots: The shots in order.
         transitions: ``cut`` or ``dissolve`` between neighbours; empty for cuts throughout.
         dissolve_frames: Length of a dissolve; both shots run under it.
         width: Pixels, even.
@@ -146,18 +146,18 @@ class SourceSpec:
                 )
 
     def frames_of(self, shot: Shot) -> int:
-        """Frames of a shot, those under dissolves included."""
+        """Return the number of frames of a shot, with those under dissolves."""
         return max(1, round(shot.duration_s * self.fps))
 
     def overlap_before(self, index: int) -> int:
-        """Frames that shot ``index`` shares with the one before it."""
+        """Return the number of frames that shot ``index`` shares with the one before it."""
         if not 0 < index < len(self.shots) or not self.transitions:
             return 0
         return self.dissolve_frames if self.transitions[index - 1] == "dissolve" else 0
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """First frame of each shot; a dissolve begins there."""
+        """Return the first frame of each shot; a dissolve begins there."""
         starts = [0]
         for index in range(1, len(self.shots)):
             starts.append(starts[-1] + self.frames_of(self.shots[index - 1]) - self.overlap_before(index))
@@ -165,13 +165,13 @@ class SourceSpec:
 
     @property
     def n_frames(self) -> int:
-        """Frames of the whole file."""
+        """Return the number of frames of the whole file."""
         return self.starts[-1] + self.frames_of(self.shots[-1])
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known about a made file.
+    """Holds what is known about a made file.
 
     Attributes:
         file: File name.
@@ -222,5 +222,5 @@ class Truth:
     note: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, for ``json.dump``."""
+        """Return plain values, for ``json.dump``."""
         return asdict(self)

@@ -1,7 +1,7 @@
-"""Synthetic speech with a phoneme timeline, from the eSpeak NG library that the ``espeakng_loader`` wheel ships.
+"""The eSpeak NG library, which the ``espeakng_loader`` wheel ships, makes speech with a timeline of its phonemes.
 
-The library is called through ctypes in retrieval mode: it hands 16-bit samples and phoneme events to a callback,
-so the moment of each phoneme is known to a few milliseconds and a mouth can follow it.
+The library is called through ctypes in retrieval mode: it hands 16-bit samples and phoneme events to a callback, so the
+moment of each phoneme is known to a few milliseconds and a mouth can follow it.
 
 Source: ``speak_lib.h`` of eSpeak NG 1.52 (structures, option bits, event types).
 """
@@ -30,7 +30,7 @@ _CHARS_UTF8 = 1
 _RANDOM_SEED = 20_260
 _ISO_639_1 = {"cmn": "zh", "yue": "zh"}  # eSpeak NG names a few languages by ISO 639-3
 
-# The C library keeps one global state per process; two threads inside it at once would mix their speech.
+# The C library has one global state per process; two threads inside it at once would mix their speech.
 _LIBRARY_LOCK = threading.Lock()
 
 
@@ -60,7 +60,7 @@ _SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), 
 
 @dataclass(frozen=True)
 class Phoneme:
-    """One sounded phoneme.
+    """Holds one sounded phoneme and its time.
 
     Attributes:
         start_s: Where it begins, seconds from the first sample.
@@ -75,7 +75,7 @@ class Phoneme:
 
 @dataclass(frozen=True)
 class Speech:
-    """Speech and what the mouth does while it sounds.
+    """Holds speech, and what the mouth does while it sounds.
 
     Attributes:
         samples: float32 [N] mono, -1 to 1.
@@ -93,12 +93,12 @@ class Speech:
 
     @property
     def duration_s(self) -> float:
-        """Length of the sound in seconds."""
+        """Return the length of the sound in seconds."""
         return len(self.samples) / self.sample_rate
 
 
 def language_of(voice: str) -> str:
-    """ISO 639-1 code of a voice name such as ``en-us+f3`` (``en``) or ``cmn`` (``zh``)."""
+    """Return the ISO 639-1 code of a voice name such as ``en-us+f3`` (``en``) or ``cmn`` (``zh``)."""
     primary = voice.split("+")[0].split("-")[0].lower()
     return _ISO_639_1.get(primary, primary)
 
@@ -136,13 +136,16 @@ def _locate_library() -> tuple[str, str]:
 
 @contextmanager
 def _fresh_library(path: str) -> Iterator[ctypes.CDLL]:
-    """The library with its static variables as new: its wave phase and flutter outlive ``espeak_Terminate``, and
-    would make a text sound a few samples different after another one."""
+    """Load the library with new static variables.
+
+    Its wave phase and flutter outlive ``espeak_Terminate``, and would make a text sound a few samples different after
+    another text.
+    """
     library = ctypes.CDLL(path)
     try:
         yield library
     finally:
-        if os.name == "posix":  # elsewhere the few samples stay
+        if os.name == "posix":  # on other systems a few samples may differ
             ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
 
 
@@ -169,7 +172,7 @@ def _speak(library: ctypes.CDLL, data_path: str, text: str, voice: str, rate: in
             raise SpeechError(
                 f"eSpeak NG has no voice {voice!r}; try en-us, de, fr, es, cmn, or en-us+f3 for a variant"
             )
-        library.espeak_ng_SetRandSeed(ctypes.c_long(_RANDOM_SEED))  # it seeds its flutter and hiss from the clock
+        library.espeak_ng_SetRandSeed(ctypes.c_long(_RANDOM_SEED))  # by default the clock seeds flutter and hiss
         library.espeak_SetSynthCallback(callback)
         library.espeak_SetParameter(_PARAMETER_RATE, rate, 0)
         library.espeak_SetParameter(_PARAMETER_PITCH, pitch, 0)
@@ -192,7 +195,10 @@ def _speak(library: ctypes.CDLL, data_path: str, text: str, voice: str, rate: in
 
 
 def _plain_ipa(raw: bytes) -> str:
-    """IPA of a phoneme event: eight bytes at most, so the last symbol may be cut; stress marks carry no lip shape."""
+    """Return the IPA symbols of a phoneme event, without stress marks, which have no lip shape.
+
+    An event has eight bytes at most, so the last symbol may be cut.
+    """
     return raw.decode("utf-8", "ignore").strip("ˈˌ ")
 
 

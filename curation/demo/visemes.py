@@ -1,4 +1,4 @@
-"""Lip shapes of phonemes: how far the lips part and how wide they are, per IPA symbol.
+"""Each IPA symbol has a lip shape: how far the lips part and how wide they are.
 
 The grouping is the usual one of about a dozen visemes (bilabial, labiodental, dental, alveolar, post-alveolar, velar;
 vowels by height and rounding). The degrees are tuned by eye on the demo portrait.
@@ -41,7 +41,7 @@ _SHORTEST_PAUSE_S = 0.06  # eSpeak NG also marks releases and glottal stops with
 
 @dataclass(frozen=True)
 class Viseme:
-    """One lip shape.
+    """Holds one lip shape and its time.
 
     Attributes:
         start_s: Where it begins, in seconds.
@@ -59,7 +59,7 @@ class Viseme:
 
 
 def visemes_of(ipa: str, start_s: float, end_s: float) -> tuple[Viseme, ...]:
-    """Lip shapes of one phoneme; a diphthong or an affricate shares its time among its parts."""
+    """Return the lip shapes of a phoneme; the parts of a diphthong or an affricate share its time."""
     if not ipa and end_s - start_s >= _SHORTEST_PAUSE_S:
         return (Viseme(start_s, end_s, *_REST, closes=True),)
     parts = [symbol for symbol in ipa if symbol in _SHAPES]

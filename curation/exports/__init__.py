@@ -1,1 +1,1 @@
-"""What leaves a catalog: snapshots, the curated rows of one moment, frozen with what decided them."""
+"""This package exports snapshots: the curated rows of one moment, frozen with what decided them."""

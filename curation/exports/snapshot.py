@@ -1,4 +1,4 @@
-"""Snapshots: the curated rows of a moment, frozen wide, with what decided them.
+"""This module makes snapshots: the curated rows of a moment, frozen wide, with what decided them.
 
 Layout (below ``snapshots/<name>/``)::
 
@@ -10,6 +10,7 @@ A snapshot is never changed. Rows go from the query to the files in batches, so 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -27,6 +28,7 @@ from catalogs.layout import Layout
 from catalogs.names import check_name
 from catalogs.query import storage_error_of
 from catalogs.snapshots import Snapshot
+from catalogs.whereabouts import Whereabouts
 from curation.annotation.gates import current_gate, is_stale, missing_gates
 from curation.deciding.bound import Funnel
 from curation.deciding.counts import count_funnel
@@ -36,7 +38,7 @@ PART_ROWS = 50_000  #: rows of a file; what is held in memory at a time
 
 
 class GatesMissingError(Exception):
-    """A snapshot was asked for that only passed gates allow. ``lines``: one per stage that stands in the way."""
+    """Refuses a snapshot that only passed gates allow; ``lines`` says why, one per stage that stands in the way."""
 
     def __init__(self, lines: list[str]):
         super().__init__("; ".join(lines))
@@ -44,13 +46,20 @@ class GatesMissingError(Exception):
 
 
 def freeze(
-    catalog: Catalog, funnel: Funnel, name: str, where: str | None = None, require_gates: bool = False
+    catalog: Catalog,
+    funnel: Funnel,
+    name: str,
+    where: str | None = None,
+    require_gates: bool = False,
+    check_files: bool = True,
 ) -> Snapshot:
     """Freeze the curated rows.
 
     Args:
         where: SQL condition over the columns of ``curated``.
-        require_gates: only if every deciding stage has a passed gate that speaks for this funnel.
+        require_gates: freeze only if every deciding stage has a passed gate that speaks for this funnel.
+        check_files: ask the storage about the file of every source (one request each), and count the clips whose file
+            has gone or is another one now. They stay in the snapshot, as their measurements are true.
 
     Raises:
         UserError: the name is taken or cannot be a file name, the condition is wrong, nothing fits it.
@@ -69,13 +78,17 @@ def freeze(
         catalog.store.remove(leftover)
     parts: dict[str, int] = {}
     seconds = 0.0
-    sources: set[str] = set()
+    sources: dict[str, str] = {}  # id -> path
+    clips: Counter[str] = Counter()  # by source
     for table in _tables(connection, query, _documented(funnel)):
         part = f"part-{len(parts):05d}.parquet"
         catalog.store.write_table(f"{folder}/{part}", table)
         parts[part] = len(table)
         seconds += pc.sum(table["duration_s"]).as_py() or 0.0
-        sources.update(pc.unique(table["source_id"]).to_pylist())
+        rows = zip(table["source_id"].to_pylist(), table["path"].to_pylist(), strict=True)
+        for source_id, path in rows:
+            sources[source_id] = path
+            clips[source_id] += 1
     if not parts:
         raise UserError("nothing to freeze: no clip is kept" + (f" and fits {where!r}" if where else ""))
     snapshot = Snapshot(
@@ -93,10 +106,19 @@ def freeze(
         fingerprints=funnel.digests,
         gates=_gates(catalog, funnel),
         missing_gates=tuple(missing),
-        funnel=tuple(asdict(count) for count in count_funnel(catalog, funnel, layout).stages),
+        unopenable=_unopenable(catalog, sources, clips) if check_files else None,
+        funnel=tuple(line.as_json() for line in count_funnel(catalog, funnel, layout).stages),
     )
     catalog.store.write_json(f"{folder}/snapshot.json", asdict(snapshot))
     return snapshot
+
+
+def _unopenable(catalog: Catalog, sources: Mapping[str, str], clips: Mapping[str, int]) -> dict[str, int]:
+    """Count the clips whose file cannot be opened as what it was, by error code."""
+    found: Counter[str] = Counter()
+    for source_id, error in Whereabouts(catalog).troubles(sources).items():
+        found[error.code.value] += clips[source_id]
+    return dict(found)
 
 
 def _query(connection: duckdb.DuckDBPyConnection, where: str | None) -> str:
@@ -118,7 +140,7 @@ def _query(connection: duckdb.DuckDBPyConnection, where: str | None) -> str:
 def _tables(
     connection: duckdb.DuckDBPyConnection, query: str, documented: Mapping[str, pa.Field]
 ) -> Iterator[pa.Table]:
-    """The rows in tables of at most PART_ROWS, columns with their documented types, units and meanings."""
+    """Yield the rows in tables of at most PART_ROWS, columns with their documented types, units and meanings."""
     reader = connection.sql(query).to_arrow_reader(PART_ROWS // 10)
     wanted = pa.schema([documented.get(field.name, field) for field in reader.schema])
     held: list[pa.RecordBatch] = []

@@ -1,1 +1,1 @@
-"""The report: one self-contained HTML page about a catalog. Aggregates and a handful of pictures, never rows."""
+"""This package makes the report: one self-contained HTML page about a catalog, with sums and some pictures, no rows."""

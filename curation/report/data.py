@@ -1,4 +1,4 @@
-"""Everything that a report shows, gathered once: aggregates over the catalog's views, whatever its size."""
+"""This module gathers once everything that a report shows: aggregates over the catalog's views, whatever its size."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 
 from catalogs.catalog import Catalog
+from catalogs.whereabouts import Whereabouts
 from curation.deciding.bound import BoundStage, Funnel
+from curation.deciding.lines import Amount, FunnelLine
 from curation.deciding.verdicts import open_views
-from curation.report.amounts import Amount
 from curation.report.histograms import Bars, Histogram, Text, columns_of
-from curation.report.moves import Move, moves_of
 from curation.report.picks import Sheet, sheets_of, spans_of
 from curation.report.record import Record, read_record
 from curation.report.sheets import Strip, strips
-from curation.report.walk import FunnelLine, Walk
+from curation.report.sliders import Slider, sliders_of
+from curation.report.walk import Walk
 
 PICTURE_BYTES = 3_000_000  #: all pictures of a report together, before they are written as text (a third longer)
 
 
 @dataclass(frozen=True)
 class StageData:
-    """One stage: its plan, its line of the funnel, and what was measured on the clips that reached it."""
+    """Holds one stage: how it is bound, its line of the funnel, and what it measured on the clips that reached it."""
 
     bound: BoundStage
     line: FunnelLine
     columns: list[Histogram | Bars | Text]
-    moves: list[Move]
+    sliders: list[Slider]
     sheets: list[Sheet]
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """What :mod:`curation.report.page` turns into a page.
+    """Holds what :mod:`curation.report.page` turns into a page.
 
     Attributes:
         clips: everything that scene_split made; ``kept`` what passed every rule.
@@ -52,16 +53,16 @@ class ReportData:
 
     @property
     def pool_names(self) -> list[str]:
-        """Folders or URLs that the runs have read, in the order of the runs."""
+        """List the folders or URLs that the runs have read, in the order of the runs."""
         return list(dict.fromkeys(run.pool for run in reversed(self.record.runs) if run.pool))
 
 
 def collect(catalog: Catalog, funnel: Funnel, clips_per_sheet: int = 4, seed: int = 0) -> ReportData:
-    """Read a catalog under a funnel.
+    """Gather what a report shows of a catalog under a funnel.
 
     Args:
         clips_per_sheet: clips shown per contact sheet; 0 opens no media at all.
-        seed: decides which.
+        seed: decides which clips are shown.
     """
     with open_views(catalog, funnel) as connection:
         walk = Walk(connection, funnel, seed)
@@ -77,7 +78,7 @@ def collect(catalog: Catalog, funnel: Funnel, clips_per_sheet: int = 4, seed: in
             kept=walk.kept(),
             stages=stages,
             record=read_record(catalog, funnel, connection),
-            strips=strips(spans_of(connection, shown), PICTURE_BYTES // max(1, len(shown))),
+            strips=strips(spans_of(connection, Whereabouts(catalog), shown), PICTURE_BYTES // max(1, len(shown))),
         )
 
 
@@ -87,6 +88,6 @@ def _stage(walk: Walk, bound: BoundStage, line: FunnelLine, clips_per_sheet: int
             bound=bound,
             line=line,
             columns=columns_of(walk.connection, bound),
-            moves=moves_of(walk.connection, bound),
+            sliders=sliders_of(walk.connection, bound),
             sheets=sheets_of(walk, bound, clips_per_sheet),
         )

@@ -1,13 +1,13 @@
-"""Where the lines of the figures go: plain geometry, which the template writes as SVG."""
+"""This module computes where the lines of the figures go; the template writes them as SVG."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from curation.deciding.lines import FunnelLine
 from curation.report.data import ReportData
 from curation.report.histograms import FATES, Bars, Histogram, Mark
-from curation.report.walk import FunnelLine
 from curation.report.words import amount, count, duration, share, value
 
 PLOT_WIDTH, PLOT_HEIGHT = 420.0, 110.0
@@ -17,14 +17,14 @@ _ROW, _LINE, _GAP = 46.0, 17.0, 4.0
 
 @dataclass(frozen=True)
 class Plot:
-    """A histogram. ``zero`` is where the axis' value 0 would lie and ``scale`` how wide 1 is, both in SVG units.
+    """Holds a histogram's lines, in SVG units; ``zero`` is the x of the axis' value 0, ``scale`` the width of 1.
 
     Attributes:
         areas: fate -> SVG path.
         lines: x of each threshold.
-        begin, end: x of the axis' ends, which say ``first`` and ``last``; bins outside them hold the tails.
+        begin, end: x of the axis' ends, which are labelled ``first`` and ``last``; bins outside them hold the tails.
         highest: clips in the highest bin.
-        rows: of the table: bin, clips per fate, length of all.
+        rows: rows of the table: bin, clips per fate, length of all.
     """
 
     areas: dict[str, str]
@@ -40,7 +40,7 @@ class Plot:
 
 
 def plot(histogram: Histogram) -> Plot:
-    """The bins from left to right, those of the tails (if anything is in them) first and last."""
+    """Draw the bins from left to right; those of the tails come first and last, if anything is in them."""
     axis = histogram.axis
     shown = [n for n, counts in enumerate(histogram.clips) if 0 < n <= axis.bins or counts.any()]
     width = PLOT_WIDTH / len(shown)
@@ -86,7 +86,7 @@ def _bin_name(histogram: Histogram, number: int) -> str:
 
 
 def bar_widths(bars: Bars) -> list[list[tuple[str, float, float]]]:
-    """Per value: ``(fate, x, width)`` of its parts, in SVG units."""
+    """Return, for each value, ``(fate, x, width)`` of its parts, in SVG units."""
     longest = max(1, int(bars.clips.sum(axis=1).max()))
     found = []
     for counts in bars.clips:
@@ -101,7 +101,7 @@ def bar_widths(bars: Bars) -> list[list[tuple[str, float, float]]]:
 
 
 class Reason(NamedTuple):
-    """Why clips left the funnel, and where it is written; ``kind`` is dropped, failed, pending or note."""
+    """Says why clips left the funnel, and where that is written; ``kind`` is dropped, failed, pending or note."""
 
     text: str
     kind: str
@@ -110,7 +110,7 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """One part of the funnel: a trapezoid, its name and figures on the left, what left it on the right.
+    """A step is a part of the funnel: a trapezoid, its name and figures on the left, and what left it on the right.
 
     Attributes:
         kind: pool, stage or kept.
@@ -128,7 +128,7 @@ class Step:
 
 @dataclass(frozen=True)
 class FunnelFigure:
-    """The whole figure, in SVG units; ``right`` is where reasons begin."""
+    """Holds the whole figure, in SVG units; ``right`` is where reasons begin."""
 
     width: float
     height: float
@@ -146,7 +146,7 @@ class _Row(NamedTuple):
 
 
 def funnel(report: ReportData) -> FunnelFigure:
-    """From the pool through every stage to what is kept; widths are hours."""
+    """Draw the funnel from the pool through every stage to what is kept; widths are hours."""
     rows = [_pool_row(report), *(_stage_row(stage.line) for stage in report.stages), _kept_row(report)]
     widest = max(row.top for row in rows) or 1.0
     steps: list[Step] = []

@@ -1,4 +1,7 @@
-"""How a stage's numbers are spread over the clips that reached it, and what became of these. Counted in DuckDB."""
+"""A histogram shows how a stage's numbers are spread over the clips that reached it, and what became of these clips.
+
+DuckDB does the counting.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,22 @@ import pyarrow as pa
 from catalogs.query import first_row
 from catalogs.schema import CLIPS, meaning_of
 from curation.deciding.bound import BoundStage
+from curation.deciding.lines import Amount
 from curation.deciding.thresholds import comparisons
-from curation.report.amounts import Amount
 
 BINS = 40
-_SPLIT_COLUMNS = ("duration_s", "n_frames", "cut_in", "cut_out")  #: what of a clip's row is a measurement
+_SPLIT_COLUMNS = ("duration_s", "n_frames", "cut_in", "cut_out")  #: columns of a clip's row that are measurements
 _MOST_VALUES = 12  #: bars of a column of words; a column with many more values is text
 _MOST_DISTINCT = 60
 _LONGEST_WORD = 40  #: characters; a column with longer values is text too
 _TAIL = 0.005  #: share of the clips at either end that may lie beyond the axis
 
-#: What becomes of a clip that has reached a stage, as the columns of a histogram's counts.
+#: The fates of a clip that has reached a stage, in the order of the columns of a histogram's counts.
 FATES = ("kept", "later", "here", "elsewhere")
 
 
 class Axis(NamedTuple):
-    """``bins`` equal parts from ``start`` on."""
+    """An axis has ``bins`` equal parts from ``start`` on."""
 
     start: float
     width: float
@@ -41,7 +44,7 @@ class Axis(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A threshold on a column's scale; ``sign`` is -1 for the lower of the two that a limit of ``abs(column)`` has."""
+    """A mark is a threshold on a column's scale; ``sign`` is -1 for the lower of the two marks of ``abs(column)``."""
 
     at: float
     sign: int
@@ -51,13 +54,13 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Histogram:
-    """One column of numbers.
+    """Holds one column of numbers.
 
     Attributes:
-        is_whole: whole numbers; every bin then holds those between two halves.
-        clips, seconds: ``(bins + 2, fates)``; the first and last row are what lies beyond the axis.
+        is_whole: the numbers are whole; the edges of bins then lie half-way between them.
+        clips, seconds: ``(bins + 2, fates)``; the first and last row are values outside the axis.
         missing: clips that were measured without this number.
-        least, most: of all values, beyond the axis included.
+        least, most: the smallest and largest of all values, also outside the axis.
     """
 
     column: str
@@ -75,7 +78,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Bars:
-    """One column of words or flags: the commonest values, the rest together as the last.
+    """Holds one column of words or flags: the commonest values, and the rest together as the last.
 
     Attributes:
         clips, seconds: ``(values, fates)``.
@@ -90,7 +93,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Text:
-    """One column of free text: only how many clips have one."""
+    """Holds one column of free text: only how many clips have one."""
 
     column: str
     meaning: str
@@ -98,14 +101,14 @@ class Text:
 
 
 def measured_fields(bound: BoundStage) -> list[pa.Field]:
-    """What a report shows of a stage."""
+    """Return the columns of a stage that a report shows."""
     if bound.stage.key == "source_id":
         return [CLIPS.field(name) for name in _SPLIT_COLUMNS]
     return list(bound.stage.columns)
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, bound: BoundStage) -> list[Histogram | Bars | Text]:
-    """Every measured column of a stage, over the table ``_reached`` (curation.report.walk)."""
+    """Count every measured column of a stage, over the table ``_reached`` (curation.report.walk)."""
     fields = measured_fields(bound)
     numbers = [field for field in fields if is_number(field.type)]
     words = [field for field in fields if pa.types.is_string(field.type) or pa.types.is_boolean(field.type)]
@@ -124,7 +127,7 @@ def is_number(dtype: pa.DataType) -> bool:
 
 
 class Span(NamedTuple):
-    """Where values lie: all of them, and all but the tails."""
+    """Says where values lie: all of them, and all without the tails."""
 
     least: float
     low: float
@@ -133,7 +136,7 @@ class Span(NamedTuple):
 
 
 def spans(connection: duckdb.DuckDBPyConnection, values: Sequence[str], where: str = "true") -> list[Span | None]:
-    """Per SQL expression over ``_reached``: where its values lie; None without a single one."""
+    """Say for each SQL expression over ``_reached`` where its values lie; None if it has no value."""
     if not values:
         return []
     asked = ", ".join(
@@ -146,20 +149,20 @@ def spans(connection: duckdb.DuckDBPyConnection, values: Sequence[str], where: s
 
 
 def finite(value: str) -> str:
-    """SQL of a number as a double; infinities and NaN, which SQL puts above all numbers, become very large ones."""
+    """Write SQL of a number as a double; infinities and NaN, which SQL sorts above all numbers, become very large."""
     return f"CASE WHEN ({value}) IS NOT NULL THEN greatest(-1e300, least(1e300, ({value})::DOUBLE)) END"
 
 
 def nice_width(length: float, bins: int) -> float:
-    """1, 2 or 5 times a power of ten, so that at most ``bins`` of them cover ``length``."""
+    """Return 1, 2 or 5 times a power of ten, so that at most ``bins`` of them cover ``length``."""
     wanted = max(length / bins, 1e-12)
     power = 10.0 ** math.floor(math.log10(wanted))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= wanted * (1 - 1e-9))
 
 
 def bin_sql(position: str, bins: int) -> str:
-    """SQL for the number of a bin: ``position`` is counted in bins, -1 and ``bins`` stand for what lies beyond."""
-    # least and greatest take no notice of NULL.
+    """Write SQL for the number of a bin: ``position`` is counted in bins; -1 and ``bins`` stand for values outside."""
+    # SQL's least and greatest ignore NULL.
     return f"CASE WHEN ({position}) IS NOT NULL THEN greatest(-1, least({bins}, {position}))::INTEGER END"
 
 
@@ -184,7 +187,10 @@ def _histogram(connection: duckdb.DuckDBPyConnection, bound: BoundStage, field: 
 
 
 def _axis(span: Span, marks: Sequence[float], is_whole: bool) -> Axis:
-    """Covers all but the tails, and the thresholds; nearly all is all."""
+    """Make an axis that covers the thresholds and all values but the tails.
+
+    It covers the tails too if they are short.
+    """
     margin = (span.high - span.low) / 2
     low = min([span.least if span.least >= span.low - margin else span.low, *marks])
     high = max([span.most if span.most <= span.high + margin else span.high, *marks])
@@ -233,7 +239,7 @@ def _words(connection: duckdb.DuckDBPyConnection, bound: BoundStage, field: pa.F
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, bound: BoundStage, column: str, key: str) -> list[tuple]:
-    """``(key, fate, clips, seconds)`` of all clips that reached the stage and were measured."""
+    """Return ``(key, fate, clips, seconds)`` of all clips that reached the stage and were measured."""
     own = [rule.name for rule in bound.policy.rules if column in rule.columns]
     here = f"_rule IN ({', '.join(map(repr, own))})" if own else "false"
     fate = f"CASE WHEN _kept THEN 0 WHEN _rule IS NULL THEN 1 WHEN {here} THEN 2 ELSE 3 END"

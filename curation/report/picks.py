@@ -1,19 +1,23 @@
-"""A seeded handful of clips per stage to look at: passed, dropped by each rule, and nearest to each threshold."""
+"""This module picks a seeded handful of clips per stage to look at.
+
+Some have passed, some were dropped by each rule, and some are nearest to each threshold.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
 
+from catalogs.errors import ClipError
 from catalogs.media import ClipSpan
+from catalogs.whereabouts import SPAN_COLUMNS, Whereabouts
 from curation.deciding.bound import BoundStage
 from curation.deciding.policy import Rule, rule_columns
-from curation.report.moves import Judged, judged_thresholds
+from curation.report.sliders import MovableThreshold, movable_thresholds
 from curation.report.walk import CLIP_ID, Walk
 
 Kind = Literal["passed", "dropped", "borderline"]
@@ -21,7 +25,7 @@ Kind = Literal["passed", "dropped", "borderline"]
 
 @dataclass(frozen=True)
 class Pick:
-    """One clip of a sheet.
+    """Holds one clip of a sheet.
 
     Attributes:
         scores: what the rules in question look at, as text.
@@ -35,7 +39,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Some clips that have something in common; ``title`` says what."""
+    """Holds some clips that have something in common; ``title`` says what."""
 
     kind: Kind
     title: str
@@ -43,7 +47,7 @@ class Sheet:
 
 
 def sheets_of(walk: Walk, bound: BoundStage, clips: int) -> list[Sheet]:
-    """The sheets of a stage, over the table ``_reached``, each of at most ``clips`` clips.
+    """Make the sheets of a stage, over the table ``_reached``, each of at most ``clips`` clips.
 
     The same seed of the walk picks the same clips.
     """
@@ -57,26 +61,26 @@ def sheets_of(walk: Walk, bound: BoundStage, clips: int) -> list[Sheet]:
         sheets.append(
             Sheet("dropped", f"Dropped by {rule.name}: {rule.expression}", _picks(walk, bound, [rule], dropped))
         )
-    for judged in judged_thresholds(bound):
-        title = f"Nearest to {judged.comparison} ({judged.rule.name}), either side"
-        nearest = _nearest(judged, max(1, clips // 2))
-        sheets.append(Sheet("borderline", title, _picks(walk, bound, [judged.rule], nearest)))
+    for movable in movable_thresholds(bound):
+        title = f"Nearest to {movable.comparison} ({movable.rule.name}), on either side"
+        nearest = _nearest(movable, max(1, clips // 2))
+        sheets.append(Sheet("borderline", title, _picks(walk, bound, [movable.rule], nearest)))
     return [sheet for sheet in sheets if sheet.picks]
 
 
-def _nearest(judged: Judged, clips: int) -> str:
-    """SQL for the clips nearest to a threshold on either side, of those that nothing else at this stage drops."""
-    comparison = judged.comparison
+def _nearest(movable: MovableThreshold, clips: int) -> str:
+    """Write SQL for the clips nearest to a threshold on either side, of those that nothing else at this stage drops."""
+    comparison = movable.comparison
     order = f"ORDER BY abs(({comparison.value}) - {comparison.threshold!r}), _place LIMIT {clips}"
     sides = (
-        f"(SELECT * FROM _reached WHERE {judged.swayed} AND {side} {order})"
+        f"(SELECT * FROM _reached WHERE {movable.decided} AND {side} {order})"
         for side in (comparison.holds, f"NOT {comparison.holds}")
     )
     return f"({' UNION ALL '.join(sides)})"
 
 
 def _picks(walk: Walk, bound: BoundStage, rules: Sequence[Rule], source: str) -> tuple[Pick, ...]:
-    """The clips of ``source`` (SQL), with what ``rules`` look at."""
+    """Read the clips of ``source`` (SQL), with what ``rules`` look at."""
     columns = list(dict.fromkeys(column for rule in rules for column in rule.columns))
     chosen = ", ".join([CLIP_ID, "_stop", "_stop_rule", *(f'"{column}"' for column in columns)])
     rows = walk.connection.execute(f"SELECT {chosen} FROM {source}").fetchall()
@@ -97,17 +101,12 @@ def _text(value: Any, field: pa.Field) -> str:
     return f"{value:.4g}" if pa.types.is_floating(field.type) else str(value)
 
 
-def spans_of(connection: duckdb.DuckDBPyConnection, clip_ids: Iterable[str]) -> dict[str, ClipSpan]:
-    """Where clips lie: in the newest file that holds their source's bytes."""
-    rows = connection.execute(
-        """SELECT clip_id, source_id, coalesce(newest.path, clips.path), start_s, end_s, start_pts, end_pts, time_base
-        FROM clips LEFT JOIN
-            (SELECT source_id, arg_max(path, ingested_at) AS path FROM sources GROUP BY source_id) AS newest
-            USING (source_id)
-        WHERE clip_id IN (SELECT unnest(?::VARCHAR[]))""",
-        [sorted(set(clip_ids))],
-    ).fetchall()
-    return {
-        clip_id: ClipSpan(clip_id, source_id, path, start_s, end_s, start_pts, end_pts, Fraction(time_base))
-        for clip_id, source_id, path, start_s, end_s, start_pts, end_pts, time_base in rows
-    }
+def spans_of(
+    connection: duckdb.DuckDBPyConnection, whereabouts: Whereabouts, clip_ids: Iterable[str]
+) -> dict[str, ClipSpan | ClipError]:
+    """Find where clips lie now: clip id -> the span to open, or the reason why there is none any more."""
+    clips = connection.sql(
+        f"SELECT {', '.join(SPAN_COLUMNS)} FROM clips WHERE clip_id IN (SELECT unnest($wanted::VARCHAR[]))",
+        params={"wanted": sorted(set(clip_ids))},
+    )
+    return whereabouts.spans(clips.to_arrow_table())

@@ -1,4 +1,7 @@
-"""What the catalog says about itself: its pools, failures, gates, fingerprints, runs, and what each stage has cost."""
+"""This module reads what a catalog says about itself.
+
+That is its pools, failures, gates, fingerprints, runs, and what each stage has cost.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from stages.base import MISSING
 
 @dataclass(frozen=True)
 class PoolLine:
-    """Files of one dataset: all, those that cannot be used, and their length together."""
+    """Counts the files of one dataset: all, those that cannot be used, and their length together."""
 
     dataset: str
     files: int
@@ -27,7 +30,7 @@ class PoolLine:
 
 @dataclass(frozen=True)
 class FailureLine:
-    """Failures of one kind. ``example`` is a clip id, a source id, or for files that cannot be used a path."""
+    """Counts failures of one kind. ``example`` is a clip id, a source id, or for files that cannot be used a path."""
 
     stage: str
     code: str
@@ -38,7 +41,7 @@ class FailureLine:
 
 @dataclass(frozen=True)
 class GateLine:
-    """One stage's gate: none (``outcome`` missing), or one that may be stale, and then why."""
+    """Holds one stage's gate: none (``outcome`` missing), or one that may be stale, and then why."""
 
     stage: str
     gate: Gate | None
@@ -54,13 +57,13 @@ class GateLine:
     @property
     def sentence(self) -> str:
         if self.gate is None:
-            return "never sampled" if self.is_needed else "no rules: it keeps everything"
+            return "no lot of it is accepted yet" if self.is_needed else "no rules: it keeps everything"
         return self.stale or outcome_line(self.gate)
 
 
 @dataclass(frozen=True)
 class StageOrigin:
-    """Where a stage's numbers come from.
+    """Says where a stage's numbers come from.
 
     Attributes:
         weights: name -> sha256 or ``missing``.
@@ -81,7 +84,7 @@ class StageOrigin:
 
 @dataclass(frozen=True)
 class CostLine:
-    """What a stage has cost under its present fingerprint, over all runs that recorded it.
+    """Says what a stage has cost under its present fingerprint, over all runs that recorded it.
 
     Attributes:
         busy_seconds: of workers, decoding included.
@@ -103,7 +106,7 @@ class CostLine:
 
 @dataclass(frozen=True)
 class Record:
-    """All of it, newest run first."""
+    """Holds all that a catalog says about itself, newest run first."""
 
     pools: list[PoolLine]
     failures: list[FailureLine]
@@ -114,7 +117,7 @@ class Record:
 
 
 def read_record(catalog: Catalog, funnel: Funnel, connection: duckdb.DuckDBPyConnection) -> Record:
-    """``connection`` is one of :func:`curation.deciding.verdicts.open_views`."""
+    """Read the record of a catalog; ``connection`` is one of :func:`curation.deciding.verdicts.open_views`."""
     runs = run_records(catalog)
     return Record(
         pools=_pools(connection),
@@ -196,12 +199,12 @@ def _costs(connection: duckdb.DuckDBPyConnection, funnel: Funnel, runs: Iterable
 
 
 def _mean_seconds(connection: duckdb.DuckDBPyConnection, stage: str | None) -> float:
-    """Mean length of the clips that a stage has measured; None for all clips."""
+    """Compute the mean length in seconds of the clips that a stage has measured; None for all clips."""
     join = f'SEMI JOIN "{stage}" USING (clip_id)' if stage else ""
     found = first_row(connection.execute(f"SELECT avg(duration_s) FROM clips {join}"))
     return float(found[0] or 0.0) if found else 0.0
 
 
 def short_hash(weight: str) -> str:
-    """Enough of a sha256 to tell files apart, or ``missing``."""
+    """Return enough of a sha256 to tell files apart, or ``missing``."""
     return weight if weight == MISSING else weight[:16]

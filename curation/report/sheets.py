@@ -1,4 +1,4 @@
-"""Contact sheets: each chosen clip as one small JPEG, a strip of moments spread over it."""
+"""A contact sheet shows each chosen clip as a small JPEG, a strip of moments spread over the clip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from catalogs.media.container import Deadline
 from catalogs.media.frames import PictureReader, to_rgb, upright_size
 
 MOMENTS = 3
-_BOX = (176, 128)  #: width, height that a picture of the strip is fitted into
+_BOX = (176, 128)  #: width, height; a picture of the strip is made to fit into it
 _QUALITIES = (75, 60, 45, 30, 15)
 _LIMITS = MediaLimits(max_seconds=20.0)  #: a report does not wait longer for one clip
 _READERS = 4
@@ -24,7 +24,7 @@ _READERS = 4
 
 @dataclass(frozen=True)
 class Strip:
-    """A clip's pictures as one JPEG; or none, and why not."""
+    """Holds a clip's pictures as one JPEG, or says why there are none."""
 
     jpeg: bytes = b""
     width: int = 0
@@ -32,15 +32,17 @@ class Strip:
     problem: str = ""
 
 
-def strips(spans: Mapping[str, ClipSpan], most_bytes: int) -> dict[str, Strip]:
-    """A strip per clip id, each of at most ``most_bytes``. A clip that cannot be shown says so."""
+def strips(spans: Mapping[str, ClipSpan | ClipError], most_bytes: int) -> dict[str, Strip]:
+    """Make a strip for each clip id, of at most ``most_bytes``; a clip that cannot be shown gets the reason instead."""
     with ThreadPoolExecutor(_READERS) as readers:
         made = readers.map(lambda span: strip(span, most_bytes), spans.values())
         return dict(zip(spans, made, strict=True))
 
 
-def strip(span: ClipSpan, most_bytes: int) -> Strip:
-    """One clip's strip, as sharp as ``most_bytes`` allow."""
+def strip(span: ClipSpan | ClipError, most_bytes: int) -> Strip:
+    """Make a clip's strip, as sharp as ``most_bytes`` allow."""
+    if isinstance(span, ClipError):
+        return Strip(problem=_in_words(span))
     try:
         picture = np.hstack(_pictures(span))
     except ClipError as error:
@@ -50,13 +52,13 @@ def strip(span: ClipSpan, most_bytes: int) -> Strip:
         _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
         if len(encoded) <= most_bytes:
             return Strip(encoded.tobytes(), bgr.shape[1], bgr.shape[0])
-    return Strip(problem="left out: the page would grow too large")
+    return Strip(problem="not shown: the page would become too large")
 
 
 def _pictures(span: ClipSpan) -> list[np.ndarray]:
-    """uint8 [H, W, 3] RGB of equal size: moments of the clip's sparse sample.
+    """Decode moments of the clip's sparse sample, uint8 [H, W, 3] RGB of equal size.
 
-    Each moment is sought, so that no more is decoded than what lies between it and the key frame before it.
+    The reader seeks each moment, so that it decodes only from the key frame before it.
     """
     config = MediaConfig(sample_min=MOMENTS, sample_max=MOMENTS)
     found = [_picture(span, at_s) for at_s in sample_times(span.duration_s, config)]
@@ -67,9 +69,9 @@ def _pictures(span: ClipSpan) -> list[np.ndarray]:
 
 
 def _picture(span: ClipSpan, at_s: float) -> np.ndarray | None:
-    """The first picture that begins ``at_s`` seconds or later after the clip's first; None if there is none."""
+    """Decode the first picture that begins ``at_s`` seconds or later after the clip's first; None if there is none."""
     begin = span.start_pts + round(at_s / float(span.time_base))
-    with open_media(span.path, _LIMITS) as container:
+    with open_media(span.path, _LIMITS, expected=span.expected) as container:
         reader = PictureReader(container, Deadline(_LIMITS), begin, span.end_pts)
         frame = next(iter(reader), None)
         if frame is None:
@@ -83,4 +85,6 @@ def _picture(span: ClipSpan, at_s: float) -> np.ndarray | None:
 def _in_words(error: ClipError) -> str:
     if error.code is ErrorCode.NOT_FOUND:
         return "the source is not there any more"
+    if error.code is ErrorCode.CHANGED:
+        return "another file has replaced the source (changed)"
     return f"cannot be shown ({error.code.value})"

@@ -1,4 +1,4 @@
-"""How far every clip got, computed once, and what the funnel looks like from that.
+"""This module computes once how far every clip got, and answers from that what a report asks.
 
 The verdicts of a catalog are a view over everything; a report asks dozens of questions of them. So they are written
 down once, in a temporary table of DuckDB's (which spills to disk when memory is short), and so is each stage in turn.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import duckdb
 
 from catalogs.query import first_row
 from curation.deciding.bound import BoundStage, Funnel
+from curation.deciding.lines import Amount, FunnelLine, funnel_lines
 from curation.deciding.rules import rule_inputs
 from curation.deciding.verdicts import STOPS
-from curation.report.amounts import Amount, total
 from curation.report.histograms import measured_fields
 
 _KEPT = 255  #: ``stop`` of a clip that nothing stopped
@@ -24,26 +23,8 @@ _ID = "substr(clip_id, 2)::UUID"  # the 32 hex digits of a clip id in 16 bytes: 
 CLIP_ID = "'c' || replace(_id::VARCHAR, '-', '')"  #: SQL for the clip id that a column ``_id`` stands for
 
 
-@dataclass(frozen=True)
-class FunnelLine:
-    """One stage of the funnel: what came in, and what became of it.
-
-    Attributes:
-        dropped: rule -> clips, in the policy's order; ``unavailable`` where the policy drops for a missing model.
-        unmeasured: clips for which a model was missing; they count as kept or dropped as the policy says.
-    """
-
-    stage: str
-    entered: Amount
-    passed: Amount
-    dropped: dict[str, Amount]
-    failed: Amount
-    pending: Amount
-    unmeasured: Amount
-
-
 class Walk:
-    """The clips of a catalog with where they stopped, on a connection of :func:`curation.deciding.verdicts.open_views`.
+    """Holds where the clips of a catalog stopped, on a connection of :func:`curation.deciding.verdicts.open_views`.
 
     Args:
         seed: decides which clips :meth:`reached` puts first (column ``_place``).
@@ -61,31 +42,25 @@ class Walk:
         )
 
     def lines(self) -> list[FunnelLine]:
-        """The funnel, stage by stage."""
+        """Return the funnel, stage by stage."""
         rows = self.connection.execute(
             "SELECT stop, drop_rule, count(*), sum(_seconds) FROM _walked GROUP BY ALL"
         ).fetchall()
-        entered = total(Amount(clips, seconds) for _, _, clips, seconds in rows)
-        lines = []
-        for number, bound in enumerate(self.funnel.stages):
-            stopped = {rule: Amount(clips, seconds) for stop, rule, clips, seconds in rows if stop == number}
-            passed = entered - total(stopped.values())
-            failed, pending = stopped.pop("failed", Amount()), stopped.pop(None, Amount())
-            rules = [rule.name for rule in bound.policy.rules if rule.name in stopped]
-            dropped = {rule: stopped[rule] for rule in (*rules, *sorted(stopped.keys() - set(rules)))}
-            unmeasured = self._unmeasured(bound, entered)
-            lines.append(FunnelLine(bound.name, entered, passed, dropped, failed, pending, unmeasured))
-            entered = passed
-        return lines
+        stopped = {
+            (None if stop == _KEPT else self._names[stop], reason): Amount(clips, seconds)
+            for stop, reason, clips, seconds in rows
+        }
+        unmeasured = {bound.name: self._unmeasured(bound) for bound in self.funnel.stages}
+        return funnel_lines(self.funnel.stages, stopped, unmeasured)
 
     def kept(self) -> Amount:
-        """What passed every rule."""
+        """Sum the clips that passed every rule."""
         found = first_row(self.connection.execute("SELECT count(*), sum(_seconds) FROM _walked WHERE _kept"))
         clips, seconds = found or (0, None)
         return Amount(clips, seconds or 0.0)
 
     def stopped_at(self, stop: int, rule: str | None) -> str:
-        """In words, what became of a clip of the table ``_walked``."""
+        """Say in words what became of a clip of the table ``_walked``."""
         if stop == _KEPT:
             return "kept"
         name = self._names[stop]
@@ -93,7 +68,7 @@ class Walk:
 
     @contextmanager
     def reached(self, bound: BoundStage) -> Iterator[None]:
-        """Table ``_reached`` for the time being: the clips that got as far as a stage and were measured by it.
+        """Make the table ``_reached``, while the context lasts: the clips that reached a stage and that it measured.
 
         Columns: what the stage has measured and what its rules look at, ``_id`` (see :data:`CLIP_ID`), ``_seconds``,
         ``_place``, ``_kept`` (to the end), ``_rule`` (of this stage, that dropped it; NULL: passed), ``_stop`` and
@@ -113,9 +88,7 @@ class Walk:
         finally:
             self.connection.execute("DROP TABLE _reached")
 
-    def _unmeasured(self, bound: BoundStage, entered: Amount) -> Amount:
-        if not bound.is_available:
-            return entered
+    def _unmeasured(self, bound: BoundStage) -> Amount:
         if not bound.unavailable_columns:
             return Amount()
         found = first_row(

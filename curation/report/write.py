@@ -1,4 +1,4 @@
-"""Write the page to its file: whole or not at all."""
+"""The page is written to its file whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from catalogs.errors import UserError
 
 
 def check_target(target: Path, option: str = "--out", example: str = "report.html") -> None:
-    """Whether a file can be written, before there is work to lose.
+    """Check that a file can be written, before any work is done.
 
     Args:
         target: the file.
@@ -32,7 +32,7 @@ def check_target(target: Path, option: str = "--out", example: str = "report.htm
 
 
 def write_page(target: Path, text: str) -> None:
-    """Replace ``target`` by ``text``. Raises UserError if the disk refuses; what was there is then left alone."""
+    """Replace ``target`` by ``text``; raise UserError if the disk refuses, and then leave the old file unchanged."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text, "utf-8")

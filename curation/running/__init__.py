@@ -1,1 +1,1 @@
-"""Execution on Ray: phases feed units through a pool to a crew of workers, which measure and commit."""
+"""This package runs a funnel on Ray: phases feed units through a pool to workers, which measure clips and commit."""

@@ -1,4 +1,4 @@
-"""Bundles: how many clips a worker gets at once. Where a clip costs next to nothing, it gets many."""
+"""A bundle is the clips that a worker gets at once: many, where a clip costs next to nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FEW = 8  # so many finished units say what an item costs
 
 @dataclass(frozen=True)
 class BundleSize:
-    """Clips per bundle.
+    """Says how many clips go into a bundle.
 
     The fewer bundles, the less is spent on handing them out; the larger, the longer the last worker is at its last one.
 
@@ -28,7 +28,7 @@ class BundleSize:
     seconds: float = 10.0
 
     def at(self, pace: Pace) -> int:
-        """For the next bundle."""
+        """Return how many clips the next bundle should have, at this pace."""
         if pace.item_s is None or pace.units < _FEW:
             return self.usual
         affordable = int(self.seconds / max(pace.item_s, 1e-9))
@@ -36,7 +36,7 @@ class BundleSize:
 
 
 def bundles(units: Iterable[Unit], size: BundleSize, pace: Pace) -> Iterator[Bundle]:
-    """The units, cut and put together to the size that the pace suggests when a bundle is asked for.
+    """Cut units, and put them together, to the size that the pace suggests when a bundle is asked for.
 
     A unit is cut from its beginning, whatever came before it: two drivers make the same parts, and the same names.
     """

@@ -1,4 +1,4 @@
-"""The worker of the last phase: measures clips, decoded once for all stages of the job.
+"""This is the worker of the last phase: it measures clips, and decodes each once for all stages of the job.
 
 A clip goes from stage to stage until one drops it. Where a stage measures several clips at once (a model behind a
 server), clips wait for it until enough have come together or the unit ends. What waits is the task, without pictures:
@@ -23,9 +23,11 @@ from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from catalogs.media import ClipMedia, MediaLimits
+from catalogs.whereabouts import REPLACED
 from curation.deciding.bound import BoundStage, Funnel
 from curation.deciding.rules import Decider
-from curation.running.quarantine import HUNG, REPLACED, failure_row
+from curation.deciding.stops import within_reach
+from curation.running.quarantine import HUNG, failure_row
 from curation.running.still_owed import StillOwed
 from curation.running.units import Bundle, ClipTask, Unit
 from runner.logs import about
@@ -39,7 +41,7 @@ BATCH_FACTOR = 8  # a batch is so many times a scorer's concurrency: its end, wh
 
 @dataclass(slots=True, eq=False)
 class _StageWork:
-    """What one stage has come to in the unit in hand, as far as it is not committed."""
+    """Holds what one stage has come to in the unit in hand, as far as it is not committed."""
 
     bound: BoundStage
     name: str
@@ -59,7 +61,7 @@ class _StageWork:
 
 @dataclass(slots=True)
 class _Work:
-    """One unit in hand: what was found so far, and where the worker is."""
+    """Holds one unit in hand: what was found so far, and where the worker is."""
 
     unit: Unit
     stages: list[_StageWork]
@@ -68,12 +70,12 @@ class _Work:
     at: tuple[ClipTask, BoundStage] | None = None  #: the clip and the stage in hand; None while several are
 
     def count(self, task: ClipTask) -> None:
-        """Nothing more is owed to this clip."""
+        """Count a clip to which nothing more is owed."""
         self.tally.items += 1
         self.tally.video_seconds += task.span.duration_s
 
     def in_hand(self) -> dict[str, str]:
-        """What log records are about."""
+        """Return what log records are about: the clip and the stage in hand."""
         if (at := self.at) is None:
             return {}
         task, bound = at
@@ -81,15 +83,15 @@ class _Work:
 
 
 class ClipWorker:
-    """Measures clips: every stage of the job in policy order, stopping at a clip's first failing rule."""
+    """Measures clips with every stage of the job in policy order, and stops at a clip's first failing rule."""
 
     def __init__(self, catalog_url: str, funnel: Funnel, limits: MediaLimits, only: frozenset[str] | None = None):
         one_thread_per_library()
         self._catalog = Catalog.open(catalog_url)
         self._media, self._limits, self._only = funnel.policy.media, limits, only
-        self._stages = list(_within_reach(funnel))
+        self._stages = list(within_reach(funnel.measuring))
         self._dense = {bound.name for bound in funnel.measuring if "dense" in bound.stage.views}
-        self._replan = StillOwed(self._catalog, funnel, only)
+        self._still_owed = StillOwed(self._catalog, funnel, only)
         self._decider = Decider()
         self._scorers: dict[str, Scorer] = {}
         self._batching: dict[str, BatchScorer] = {}  # those of the scorers that take several clips
@@ -105,10 +107,11 @@ class ClipWorker:
         return tally
 
     def _run(self, unit: Unit, stop: threading.Event) -> Tally:
-        """One part per stage; but a single clip is committed stage after stage: should it kill this process, it is
-        known where.
+        """Measure a unit and commit one part per stage.
+
+        A single clip is committed stage after stage: should it kill this process, it is known where.
         """
-        owed, settled = self._replan(unit)
+        owed, settled = self._still_owed(unit)
         tally = settled if unit.is_again else Tally()
         stages = [_StageWork.of(bound, self._only) for bound in self._stages]
         work = self._work = _Work(owed, stages, tally, is_single=len(owed) == 1)
@@ -131,9 +134,9 @@ class ClipWorker:
 
     def _commit(self, work: _Work) -> None:
         tally = work.tally
-        for one in work.stages:
-            bound, measured, failures = one.bound, one.measured, one.failures
-            one.measured, one.failures = [], []
+        for stage_work in work.stages:
+            bound, measured, failures = stage_work.bound, stage_work.measured, stage_work.failures
+            stage_work.measured, stage_work.failures = [], []
             if failures:
                 tally.note_failures(failures)
                 table = pa.Table.from_pylist(failures, schema=schema.FAILURES)
@@ -141,50 +144,50 @@ class ClipWorker:
             if measured:
                 tally.measured[bound.name] += len(measured)
                 self._catalog.add_measurements(bound.name, bound.digest, work.unit.shard, _table(bound, measured))
-            if measured or failures or one.seconds:
-                tally.kept[bound.name] += one.kept
-                tally.seconds[bound.name] += one.seconds
-                tally.decode_seconds[bound.name] += one.decode_seconds
-                one.kept, one.seconds, one.decode_seconds = 0, 0.0, 0.0
+            if measured or failures or stage_work.seconds:
+                tally.kept[bound.name] += stage_work.kept
+                tally.seconds[bound.name] += stage_work.seconds
+                tally.decode_seconds[bound.name] += stage_work.decode_seconds
+                stage_work.kept, stage_work.seconds, stage_work.decode_seconds = 0, 0.0, 0.0
 
     def _last_words(self) -> None:
-        """The clip in hand hangs: that is its outcome, and what was finished before stays.
+        """Commit what was finished, and a failure of the clip in hand, which hangs.
 
-        Of a batch nobody knows which clip hangs, so none gets a failure; the pool corners it.
+        Nobody knows which clip of a batch hangs, so none gets a failure; the pool corners it.
         """
         if (work := self._work) is None:
             return
         if work.at is not None:
             task, bound = work.at
-            (one,) = (one for one in work.stages if one.bound is bound)
-            one.failures.append(self._failure(task, bound, HUNG))
+            (stage_work,) = (found for found in work.stages if found.bound is bound)
+            stage_work.failures.append(self._failure(task, bound, HUNG))
         self._commit(work)
 
     def _begin(self, task: ClipTask, work: _Work) -> None:
-        """One clip, stage after stage, until one drops it or makes it wait."""
+        """Measure one clip, stage after stage, until one drops it or makes it wait."""
         began = time.monotonic()
         self._watchdog.deadline = began + self._patience_s
         clip = self._open(task)
-        for one in work.stages:
-            passed = task.done.get(one.name)
+        for stage_work in work.stages:
+            passed = task.done.get(stage_work.name)
             if passed is None:
-                if not one.is_wanted:
+                if not stage_work.is_wanted:
                     break
-                work.at = task, one.bound
+                work.at = task, stage_work.bound
                 if task.is_replaced:
-                    one.failures.append(self._failure(task, one.bound, REPLACED))
+                    stage_work.failures.append(self._failure(task, stage_work.bound, REPLACED))
                     break
-                if (scorer := self._scorers.get(one.name)) is None:
-                    scorer = self._load(one.bound)
+                if (scorer := self._scorers.get(stage_work.name)) is None:
+                    scorer = self._load(stage_work.bound)
                     began = time.monotonic()
-                if one.name in self._batching:
-                    one.waiting.append(_passed(task, *work.stages[: work.stages.index(one)]))
+                if stage_work.name in self._batching:
+                    stage_work.waiting.append(_passed(task, *work.stages[: work.stages.index(stage_work)]))
                     return
                 decoded_s = clip.decode_seconds
-                passed = self._record(task, one, scorer.score, clip)
+                passed = self._record(task, stage_work, scorer.score, clip)
                 ended = time.monotonic()
-                one.seconds += ended - began
-                one.decode_seconds += clip.decode_seconds - decoded_s
+                stage_work.seconds += ended - began
+                stage_work.decode_seconds += clip.decode_seconds - decoded_s
                 began = ended
                 if work.is_single:
                     self._commit(work)
@@ -192,48 +195,57 @@ class ClipWorker:
                 break
         work.count(task)
 
-    def _record(self, task: ClipTask, one: _StageWork, measure: Callable[..., Measurement], *clip: ClipMedia) -> bool:
-        """A row or a failure row, of what ``measure(*clip)`` returns or raises; whether the clip passed."""
+    def _record(
+        self, task: ClipTask, stage_work: _StageWork, measure: Callable[..., Measurement], *clip: ClipMedia
+    ) -> bool:
+        """Note what ``measure(*clip)`` returns, or as a failure what it raises; say whether the clip passed."""
         try:
             clip_id, measured = task.span.clip_id, measure(*clip)
-            passed = not one.has_rules or self._decider.keeps(one.bound, {"clip_id": clip_id} | vars(measured))
-            one.measured.append((clip_id, measured))
-            one.kept += passed
+            passed = not stage_work.has_rules or self._decider.keeps(
+                stage_work.bound, {"clip_id": clip_id} | vars(measured)
+            )
+            stage_work.measured.append((clip_id, measured))
+            stage_work.kept += passed
             return passed
         except UserError:
             raise  # no clip's fault: the run stops with this line
         except Exception as error:
-            one.failures.append(self._failure(task, one.bound, error))
+            stage_work.failures.append(self._failure(task, stage_work.bound, error))
             return False
 
     def _measure_waiting(self, work: _Work, stop: threading.Event, factor: int = 0) -> None:
-        """Batches of at least ``factor`` times a scorer's concurrency, in the order of the stages: what passes one may
-        wait for a later one.
+        """Measure the clips that wait for a stage, where they are at least ``factor`` times its scorer's concurrency.
+
+        The stages follow in their order, as what passes one may wait for a later one.
         """
-        for one in work.stages:
-            if one.waiting and len(one.waiting) >= factor * self._batching[one.name].concurrency:
-                waiting, one.waiting = one.waiting, []
-                for task in self._measure_together(waiting, one, work, stop):
-                    self._begin(_passed(task, one), work)
+        for stage_work in work.stages:
+            waiting = stage_work.waiting
+            if waiting and len(waiting) >= factor * self._batching[stage_work.name].concurrency:
+                stage_work.waiting = []
+                for task in self._measure_together(waiting, stage_work, work, stop):
+                    self._begin(_passed(task, stage_work), work)
 
     def _measure_together(
-        self, tasks: list[ClipTask], one: _StageWork, work: _Work, stop: threading.Event
+        self, tasks: list[ClipTask], stage_work: _StageWork, work: _Work, stop: threading.Event
     ) -> list[ClipTask]:
-        """One stage on many clips; returns those that passed and go on. After ``stop`` no clip begins or goes on."""
+        """Measure many clips with one stage; return those that passed and go on.
+
+        After ``stop`` no clip begins or goes on.
+        """
         clips = [self._open(task) for task in tasks]
         passed = []
-        work.at = (tasks[0], one.bound) if len(tasks) == 1 else None
+        work.at = (tasks[0], stage_work.bound) if len(tasks) == 1 else None
         began = time.monotonic()
-        with about(stage=one.name), closing(self._results(one.name, clips, stop)) as results:
+        with about(stage=stage_work.name), closing(self._results(stage_work.name, clips, stop)) as results:
             for position, result in results:
                 task = tasks[position]
                 with about(clip_id=task.span.clip_id):
-                    if self._record(task, one, result):
+                    if self._record(task, stage_work, result):
                         passed.append(task)
                     else:
                         work.count(task)
-        one.seconds += time.monotonic() - began
-        one.decode_seconds += sum(clip.decode_seconds for clip in clips)
+        stage_work.seconds += time.monotonic() - began
+        stage_work.decode_seconds += sum(clip.decode_seconds for clip in clips)
         if work.is_single:
             self._commit(work)
         return [] if stop.is_set() else passed
@@ -241,13 +253,16 @@ class ClipWorker:
     def _results(
         self, stage: str, clips: list[ClipMedia], stop: threading.Event
     ) -> Generator[tuple[int, Callable[[], Measurement]], None, None]:
-        """What the scorer finishes. From one result to the next is at most a decoding and what one clip may take."""
+        """Yield what the scorer finishes: a clip's position, and what returns or raises its result.
+
+        From one result to the next is at most a decoding and what one clip may take.
+        """
         scorer = self._batching[stage]
         limit_s = HANG_FACTOR * self._limits.max_seconds + scorer.patience_s
         wanted = takewhile(lambda _: not stop.is_set(), clips)
         with closing(scorer.score_many(wanted)) as finished:
             while True:
-                with self._watchdog.guard(limit_s):
+                with self._watchdog.watching(limit_s):
                     found = next(finished, None)
                 if found is None:
                     return
@@ -257,12 +272,12 @@ class ClipWorker:
         return failure_row(bound, task.span.clip_id, error, task.attempts.get(bound.name, 0) + 1)
 
     def _open(self, task: ClipTask) -> ClipMedia:
-        """The clip's media for the stages that it still has before it; nothing is read yet."""
+        """Make the clip's media for the stages that it still has before it; nothing is read yet."""
         dense_wanted = not task.done.keys() >= self._dense
         return ClipMedia(task.span, self._media, self._limits, dense_wanted)
 
     def _load(self, bound: BoundStage) -> Scorer:
-        """The stage's scorer, loaded when the first clip gets this far."""
+        """Load the stage's scorer, when the first clip has got this far."""
         bound.check_installed(self._media)
         scorer = self._scorers[bound.name] = bound.backend.load(bound.policy.config)
         if takes_several(scorer):
@@ -270,17 +285,8 @@ class ClipWorker:
         return scorer
 
 
-def _within_reach(funnel: Funnel) -> Generator[BoundStage, None, None]:
-    """The stages that can measure here; those behind one that cannot, and drops every clip therefore, are never met."""
-    for bound in funnel.measuring:
-        if bound.is_available:
-            yield bound
-        elif bound.policy.on_unavailable == "drop":
-            return
-
-
 def _table(bound: BoundStage, measured: list[tuple[str, Measurement]]) -> pa.Table:
-    """Rows as the catalog wants them, column by column: a dict for every row takes several times as long."""
+    """Make the rows that the catalog takes, column by column: a dict for every row takes several times as long."""
     clip_ids, measurements = zip(*measured, strict=True)
     wanted = schema.measurement_schema(bound.stage.columns)
     columns = [clip_ids, *(list(map(attrgetter(name), measurements)) for name in wanted.names[1:])]
@@ -288,5 +294,5 @@ def _table(bound: BoundStage, measured: list[tuple[str, Measurement]]) -> pa.Tab
 
 
 def _passed(task: ClipTask, *stages: _StageWork) -> ClipTask:
-    """The task, with those stages behind it."""
-    return task._replace(done={**task.done, **{one.name: True for one in stages}})
+    """Return the task with those stages behind it."""
+    return task._replace(done={**task.done, **{stage_work.name: True for stage_work in stages}})

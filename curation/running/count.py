@@ -1,4 +1,4 @@
-"""Counts what a phase does, tells progress and journal, and stops a run that can only fail."""
+"""This module counts what a phase does, tells progress and journal, and stops a run that can only fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOT_THE_CLIPS = (ErrorCode.INTERNAL, ErrorCode.UNREACHABLE)
 
 
 class PhaseCount:
-    """One phase, which may go over what is owed several times (passes)."""
+    """Counts one phase, which may go over what is owed several times (passes)."""
 
     def __init__(self, phase: str, progress: Progress, journal: Journal):
         self._phase, self._progress, self._journal = phase, progress, journal
@@ -25,7 +25,7 @@ class PhaseCount:
 
     @contextmanager
     def passing(self, total: int | None) -> Iterator[None]:
-        """Around one pass over ``total`` items (None: not known)."""
+        """Count, while the context lasts, one pass over ``total`` items (None: not known)."""
         self.tally = self.tally.without_passing()
         self._began = time.monotonic()
         self._progress.begin(self._phase, total)
@@ -37,7 +37,7 @@ class PhaseCount:
             self._before_s += time.monotonic() - self._began
 
     def add(self, items: int, tally: Tally) -> None:
-        """A finished unit of ``items`` items.
+        """Add a finished unit of ``items`` items.
 
         Raises:
             UserError: a stage has failed on hundreds of clips and measured not one: the run would only quarantine all.

@@ -1,4 +1,4 @@
-"""What one worker needs that runs several stages one after the other."""
+"""This module finds what one worker needs that runs several stages one after the other."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ _PROCESS_GB = 0.5  # Python and its libraries: in every stage's declared memory,
 
 
 def fused_resources(stages: Iterable[BoundStage], cluster_gpus: float) -> Resources:
-    """One actor runs all stages of the job one after the other: it needs the most that any of them does.
+    """Return what one actor needs that runs all stages of the job one after the other.
 
-    All models stay loaded, so shares of a GPU add up like memory (to one at most). A cluster without GPUs is asked for
-    none, or it would wait for ever; nor is one asked for by stages that are told to stay on the CPU.
+    It needs the most that any of them needs. All models stay loaded, so shares of a GPU add up like memory (to one at
+    most). A cluster without GPUs is asked for none, or it would wait for ever; nor is one asked for by stages that are
+    told to stay on the CPU.
     """
-    available = [stage for stage in stages if stage.is_available]
-    parts = [stage.resources for stage in available] or [Resources()]
-    gpus = sum(stage.resources.gpus for stage in available if _device(stage) != "cpu")
-    has_gpus = cluster_gpus > 0 or any(_device(stage) == "cuda" for stage in available)
+    available = [bound for bound in stages if bound.is_available]
+    parts = [bound.resources for bound in available] or [Resources()]
+    gpus = sum(bound.resources.gpus for bound in available if _device(bound) != "cpu")
+    has_gpus = cluster_gpus > 0 or any(_device(bound) == "cuda" for bound in available)
     return Resources(
         cpus=max(part.cpus for part in parts),
         gpus=min(1.0, gpus) if has_gpus else 0.0,
@@ -27,5 +28,5 @@ def fused_resources(stages: Iterable[BoundStage], cluster_gpus: float) -> Resour
     )
 
 
-def _device(stage: BoundStage) -> str:
-    return str(getattr(stage.policy.config, "device", ""))
+def _device(bound: BoundStage) -> str:
+    return str(getattr(bound.policy.config, "device", ""))

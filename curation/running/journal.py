@@ -1,4 +1,4 @@
-"""Writes the record of a run while it goes on, so that a driver that is killed leaves a trace."""
+"""This module writes the record of a run while it goes on, so that a driver that is killed leaves a trace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Journal:
         self._began = self._written = time.monotonic()
 
     def note(self, phase: str, tally: Tally, wall_seconds: float) -> None:
-        """Take down what a phase has done so far; written now and then."""
+        """Take down what a phase has done so far; write it to the file now and then."""
         self.record.phases[phase] = phase_record(phase, tally, wall_seconds)
         if time.monotonic() - self._written > _EVERY_S:
             self.write()
@@ -45,7 +45,7 @@ def phase_record(phase: str, tally: Tally, wall_seconds: float) -> PhaseRecord:
     for failure, rows in tally.failed.items():
         codes[failure.step][failure.code] = rows
     stages = dict.fromkeys([*tally.measured, *tally.seconds, *codes])
-    is_recorded = phase == "measure"  # rules of scene_split are applied when planning
+    is_recorded = phase == "measure"  # rules of scene_split are applied when owed clips are listed
     return PhaseRecord(
         phase=phase,
         items=tally.items,

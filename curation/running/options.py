@@ -1,4 +1,4 @@
-"""How a run of the funnel is executed, and which failures it tries again."""
+"""This module holds the options of a run: how it is executed, and which failures it tries again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner.options import RunnerOptions
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(RunnerOptions):
-    """How a run is executed; none of it changes numbers. The other options are the runner's own (RunnerOptions).
+    """Says how a run is executed; none of it changes numbers. The other options are the runner's own (RunnerOptions).
 
     Attributes:
         unit_clips: clips per unit of work: what is lost at most when a worker dies. Where clips cost next to nothing a
@@ -28,7 +28,7 @@ class RunOptions(RunnerOptions):
 
 @dataclass(frozen=True)
 class Retry:
-    """Failures that are owed again, whatever their reason. Empty sets stand for all stages, all codes."""
+    """Names the failures that are owed again, whatever their reason. Empty sets stand for all stages, all codes."""
 
     stages: frozenset[str] = frozenset()
     codes: frozenset[str] = frozenset()

@@ -1,15 +1,17 @@
-"""Plan: which clips are owed which stages. A row is owed when no committed measurement or failure has its fingerprint.
+"""This module lists which clips are owed which stages.
+
+A row is owed when no committed measurement or failure has its fingerprint.
 
 A clip walks the stages in policy order and stops at its first failing rule, so it is owed only stages that it can
 reach; what lies beyond an owed stage is settled by the worker, which knows the new numbers.
 
-A plan is made of some shards at a time, in DuckDB, from the columns that the rules look at: what is settled costs no
-Python, and memory does not grow with the number of clips.
+What is owed is computed for some shards at a time, in DuckDB, from the columns that the rules look at: what is settled
+costs no Python, and memory does not grow with the number of clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import duckdb
@@ -18,16 +20,16 @@ import pyarrow as pa
 
 from catalogs import schema
 from catalogs.catalog import Catalog
-from catalogs.errors import MAX_ATTEMPTS, ErrorCode
-from catalogs.layout import Layout, Shard, ShardFiles, StageKey, batched
-from catalogs.whereabouts import Whereabouts
+from catalogs.errors import ErrorCode
+from catalogs.layout import Layout, Shard, ShardFiles, batched
+from catalogs.whereabouts import SPAN_COLUMNS, Whereabouts
 from catalogs.wide import SHARD, Wanted, wide_table
 from curation.deciding.bound import BoundStage, Funnel
-from curation.deciding.rules import define_rules, rule_call, rule_inputs
+from curation.deciding.rules import define_rules, rule_inputs
+from curation.deciding.stops import is_owed_sql, key_of, outcome_sql, wide_name
 from curation.running.options import Retry
-from curation.running.units import ATTEMPTS, SPAN_COLUMNS, Tasks, Unit
+from curation.running.units import ATTEMPTS, Tasks, Unit
 
-_TRANSIENT = [code.value for code in ErrorCode if code.is_transient]
 _CLIPS_AT_ONCE = 32_768  # small shards are looked at together
 _BLOCK_CLIPS = 4096  # rows of a large shard whose parts can be listed alone (Shard.block)
 
@@ -40,7 +42,7 @@ def owed_units(
     retry: Retry | None = None,
     start: float = 0.0,
 ) -> Iterator[Unit]:
-    """Units of at most ``unit_clips`` clips, shard by shard, holding only clips that are owed something.
+    """Yield units of at most ``unit_clips`` clips, shard by shard, with only clips that are owed something.
 
     Args:
         only: measure just these stages; a clip that would need another one first is not owed yet.
@@ -64,7 +66,7 @@ def owed_units(
 def _blocks(
     shards: list[ShardFiles], shard_of: np.ndarray, owed: np.ndarray
 ) -> Iterator[tuple[ShardFiles, int | None, int, int]]:
-    """Where units are cut in any case: (shard, block, begin, end), of those with owed clips in them.
+    """Yield where units are cut in any case: (shard, block, begin, end), of those with owed clips in them.
 
     Args:
         shard_of: int [clips], ascending: the shard of every clip.
@@ -80,24 +82,29 @@ def _blocks(
 
 
 class _Outcomes:
-    """What the stages of a funnel have settled, read off a wide table by one query."""
+    """Reads off a wide table, by one query, what the stages of a funnel have settled."""
 
     def __init__(self, funnel: Funnel, only: frozenset[str] | None, retry: Retry | None):
-        self._funnel, self._only, self._retry = funnel, only, retry
-        self._stages = [bound for bound in funnel.measuring if bound.is_available]
-        self.keys = [_key(bound) for bound in self._stages]
-        self.wanted = [_wanted(bound) for bound in self._stages]
+        stages = [bound for bound in funnel.measuring if bound.is_available]
+        self.keys = [key_of(bound) for bound in stages]
+        self.wanted = [_wanted(bound) for bound in stages]
         self.of_clips = list(dict.fromkeys([*SPAN_COLUMNS, *rule_inputs(funnel.split), SHARD]))
         self._connection = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
-        define_rules(self._connection, [funnel.split, *self._stages])
-        states = [f'{self._state(bound)} AS "{bound.name}"' for bound in self._stages]
-        attempts = [f'"{_key(bound).column("attempt")}" AS "{bound.name}{ATTEMPTS}"' for bound in self._stages]
-        columns = ["row", f"{rule_call(funnel.split, str)} IS NULL AS is_kept", *states, *attempts]
-        self._sql = f"SELECT * FROM (SELECT {', '.join(columns)} FROM clips) WHERE {self._is_owed()} ORDER BY row"
+        define_rules(self._connection, [funnel.split, *stages])
+        outcomes = [f'{outcome_sql(bound, _retried(bound, retry))} AS "{bound.name}"' for bound in stages]
+        attempts = [f'"{wide_name(bound, "attempt")}" AS "{bound.name}{ATTEMPTS}"' for bound in stages]
+        columns = ["row", f'{outcome_sql(funnel.split)} AS "{funnel.split.name}"', *outcomes, *attempts]
+        owed = is_owed_sql(funnel.stages, only, _named_outcome)
+        self._sql = f"""SELECT * EXCLUDE ("{funnel.split.name}") FROM (SELECT {", ".join(columns)} FROM clips)
+            WHERE {owed} ORDER BY row"""
 
     def owed(self, clips: pa.Table) -> pa.Table:
-        """The clips that reach a stage which is not settled: their span columns, ``row`` (where they were in the
-        table), and per stage whether they passed (null: not settled) and how often it failed on them."""
+        """Find the clips that reach a stage which is not settled.
+
+        Returns:
+            Their span columns, ``row`` (where they were in the table), and per stage whether they passed (null: not
+            settled) and how often it failed on them.
+        """
         self._connection.register("clips", clips.append_column("row", pa.array(np.arange(len(clips)))))
         found = self._connection.sql(self._sql).to_arrow_table()
         self._connection.unregister("clips")
@@ -106,40 +113,19 @@ class _Outcomes:
             spans = spans.take(found["row"])
         return pa.Table.from_arrays([*spans.columns, *found.columns], names=[*SPAN_COLUMNS, *found.column_names])
 
-    def _state(self, bound: BoundStage) -> str:
-        """SQL: true (passed), false (dropped, failed for good) or null (owed when reached)."""
-        key = _key(bound)
-        error = f'"{key.column("error_code")}"'
-        again = [f'{error} IN ({_quoted(_TRANSIENT)}) AND "{key.column("attempt")}" < {MAX_ATTEMPTS}']
-        if self._retry and (codes := [code.value for code in ErrorCode if self._retry.wants(bound.name, code.value)]):
-            again.append(f"{error} IN ({_quoted(codes)})")
-        return (
-            f'CASE WHEN "{key.column("status")}" IS NOT NULL THEN {rule_call(bound, key.column)} IS NULL '
-            f"WHEN {error} IS NULL OR {' OR '.join(again)} THEN NULL ELSE false END"
-        )
-
-    def _is_owed(self) -> str:
-        cases = ["WHEN NOT is_kept THEN false"]
-        for bound in self._funnel.measuring:
-            if not bound.is_available:
-                if bound.policy.on_unavailable == "drop":
-                    break
-                continue
-            wanted = self._only is None or bound.name in self._only
-            cases.append(f'WHEN "{bound.name}" IS NULL THEN {str(wanted).lower()} WHEN NOT "{bound.name}" THEN false')
-        return f"CASE {' '.join(cases)} ELSE false END"
-
-
-def _key(bound: BoundStage) -> StageKey:
-    return StageKey(bound.name, bound.digest)
-
 
 def _wanted(bound: BoundStage) -> Wanted:
-    """The columns that decide what a stage has settled."""
+    """Name the columns that decide what a stage has settled."""
     columns = schema.measurement_schema(bound.stage.columns)
     measured = pa.schema([columns.field(name) for name in rule_inputs(bound)])
-    return Wanted(_key(bound), measured, ("error_code", "attempt", "failed_at"))
+    return Wanted(key_of(bound), measured, ("error_code", "attempt", "failed_at"))
 
 
-def _quoted(values: Iterable[str]) -> str:
-    return ", ".join(f"'{value}'" for value in values)
+def _retried(bound: BoundStage, retry: Retry | None) -> list[str]:
+    """Return the failure codes of a stage that are owed again whatever their reason."""
+    return [code.value for code in ErrorCode if retry and retry.wants(bound.name, code.value)]
+
+
+def _named_outcome(bound: BoundStage) -> str:
+    """Write SQL for a stage's outcome where the outcomes are columns with the names of the stages."""
+    return f'"{bound.name}"' if bound.is_available else outcome_sql(bound)

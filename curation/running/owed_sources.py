@@ -1,5 +1,6 @@
-"""What the first two phases owe: files of the pool that are not catalogued, sources that are not cut; and what is in
-quarantine.
+"""This module lists what the first two phases owe: files that are not catalogued, sources that are not cut.
+
+It also counts what is in quarantine.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from stages.ingest import Pool, PoolFile
 
 
 def owed_files(catalog: Catalog, pool: Pool) -> list[PoolFile]:
-    """Files of the pool that are not catalogued as they are now, or could not be read for a reason that passes."""
+    """List the pool's files that are not catalogued as they are now, or were not readable for a reason that passes."""
     known = {_file(row).key for row in _standing_rows(catalog) if not _is_transient(row)}
     return [file for file in pool.files if file.key not in known]
 
 
 def failed_files(catalog: Catalog, retry: Retry) -> dict[str, list[PoolFile]]:
-    """Catalogued files that could not be used and are to be read again, by dataset.
+    """List the catalogued files that could not be used and are to be read again, by dataset.
 
     They may have been mended since, so what the catalog says of their size and revision is not what they are now.
     """
@@ -44,7 +45,7 @@ def failed_files(catalog: Catalog, retry: Retry) -> dict[str, list[PoolFile]]:
 def owed_sources(
     catalog: Catalog, bound: BoundStage, retry: Retry | None = None
 ) -> tuple[list[SourceFile], dict[str, int]]:
-    """Sources that scene_split has to cut: new ones, and failed ones that deserve another try.
+    """List the sources that scene_split has to cut: new ones, and failed ones that deserve another try.
 
     Returns:
         The sources by id, and how often each that has failed did so.
@@ -60,14 +61,15 @@ def owed_sources(
         return is_owed_again(ErrorCode(code), failed[key]["attempt"])
 
     uncut = current_sources(catalog, but=catalog.cut_sources(bound.digest))
-    owed = [source for key, source in uncut.items() if is_owed(key)]
-    return owed, {one.source_id: failed[one.source_id]["attempt"] for one in owed if one.source_id in failed}
+    owed = {key: source for key, source in uncut.items() if is_owed(key)}
+    return list(owed.values()), {key: failed[key]["attempt"] for key in owed if key in failed}
 
 
 def unread(catalog: Catalog, files: Iterable[PoolFile], before: Mapping[str, datetime]) -> tuple[list[PoolFile], Tally]:
-    """Those of the files that have got no row since ``before`` (:func:`read_times`), and what the others came to.
+    """Find which of the files have got no row since ``before`` (:func:`read_times`), and what the others came to.
 
-    By path, as the row of a file that has been mended tells another size and revision than it was asked for with.
+    Files are compared by path, as the row of a file that has been mended tells another size and revision than it was
+    asked for with.
     """
     files = list(files)
     asked = {file.path for file in files}
@@ -79,7 +81,7 @@ def unread(catalog: Catalog, files: Iterable[PoolFile], before: Mapping[str, dat
 
 
 def read_times(catalog: Catalog) -> dict[str, datetime]:
-    """When the file at each path was last ingested."""
+    """Read when the file at each path was last ingested."""
     rows = catalog.sources(["path", "ingested_at"]).sort_by("ingested_at").to_pylist()
     return {row["path"]: row["ingested_at"] for row in rows}
 
@@ -87,8 +89,10 @@ def read_times(catalog: Catalog) -> dict[str, datetime]:
 def uncut(
     catalog: Catalog, bound: BoundStage, sources: Iterable[SourceFile], attempts: Mapping[str, int]
 ) -> tuple[list[SourceFile], Tally]:
-    """Those of the sources that have got neither clips nor another failure since they had failed ``attempts`` times,
-    and the failures among the others."""
+    """Find which sources are still not cut, and the failures among the others.
+
+    A source is still not cut if it has got neither clips nor another failure since it had failed ``attempts`` times.
+    """
     sources = list(sources)
     ids = pa.array([source.source_id for source in sources], pa.string())
     cut = set(ids.filter(pc.is_in(ids, value_set=catalog.cut_sources(bound.digest))).to_pylist())
@@ -101,7 +105,7 @@ def uncut(
 
 
 def quarantined(catalog: Catalog, funnel: Funnel, retry: Retry) -> int:
-    """How many files, sources and clips ``retry`` is about."""
+    """Count the files, sources and clips that ``retry`` is about."""
     files = sum(map(len, failed_files(catalog, retry).values()))
     split = funnel.split
     failed = {
@@ -115,14 +119,14 @@ def quarantined(catalog: Catalog, funnel: Funnel, retry: Retry) -> int:
 
 
 def _last_failures(catalog: Catalog, bound: BoundStage) -> dict[str, dict[str, Any]]:
-    """What the last attempt on each source came to where it failed (and on each shot that was left out)."""
+    """Read the last failure of each source that has failed (and of each shot that was left out), by id."""
     columns = ["id", "stage", "error_code", "attempt", "traceback"]
     rows = catalog.failures(bound.name, bound.digest).select(columns).sort_by("attempt")
     return {row["id"]: row for row in rows.to_pylist()}
 
 
 def _standing_rows(catalog: Catalog) -> Collection[Mapping[str, Any]]:
-    """The newest row of each path, as in the view ``sources``: older ones are about files that lay there once."""
+    """Read the newest row of each path, as in the view ``sources``: older rows are about files that lay there once."""
     columns = ["path", "size_bytes", "revision", "dataset", "status", "error_code", "ingested_at"]
     rows = catalog.sources(columns).sort_by("ingested_at").to_pylist()
     return {row["path"]: row for row in rows}.values()

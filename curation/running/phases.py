@@ -1,4 +1,4 @@
-"""The three phases of a run: ingest, split, measure. Each plans its units, feeds a pool of workers and counts."""
+"""A run has three phases: ingest, split, measure. Each lists what is owed, feeds a pool of workers and counts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import ray
 from catalogs import schema
 from catalogs.catalog import Catalog
 from curation.deciding.bound import BoundStage, Funnel
+from curation.deciding.stops import stop_of
 from curation.running.bundles import BundleSize, bundles
 from curation.running.clip_worker import ClipWorker
 from curation.running.count import PhaseCount
@@ -45,7 +46,7 @@ _BUNDLE_GROWTH = 4  # and so many such units are handed out at once
 
 
 class Phases:
-    """One run's work on one catalog. Ray starts when the first phase has something to do."""
+    """Does one run's work on one catalog. Ray starts when the first phase has something to do."""
 
     def __init__(
         self,
@@ -79,15 +80,16 @@ class Phases:
         self._work(job, slots, units, len(files), crashed, remaining)
 
     def split(self, retry: Retry | None = None) -> bool:
-        """Cut every source that has no clips under this fingerprint; whether another pass may do more."""
+        """Cut every source that has no clips under this fingerprint; say whether another pass may do more."""
         bound = self._funnel.split
-        planned = frozenset(self._catalog.clip_parts(bound.digest))  # before the plan, which then knows what is in them
+        # Listed before what is owed is, so that no source that is owed a cut is in one of these parts.
+        known_parts = frozenset(self._catalog.clip_parts(bound.digest))
         owed, attempts = owed_sources(self._catalog, bound, retry)
         if not owed:
             return False
         slots = self._slots(bound.resources)
         units = _batches(owed, most=32, workers=slots.target())
-        arguments = self._catalog.store.url, bound, self._options.limits, attempts, planned
+        arguments = self._catalog.store.url, bound, self._options.limits, attempts, known_parts
         job = self._job("scene_split", SplitWorker, slots, *arguments)
 
         def crashed(batch: Batch) -> Tally:
@@ -101,7 +103,7 @@ class Phases:
         return self._work(job, slots, units, len(owed), crashed, remaining)
 
     def measure(self, only: frozenset[str] | None, retry: Retry | None = None) -> bool:
-        """Measure every clip that is owed something; whether another pass may do more."""
+        """Measure every clip that is owed something; say whether another pass may do more."""
         # Each run begins at a place of its own, so that two drivers on one catalog rarely meet.
         start = zlib.crc32(self._journal.record.run_id.encode()) / 2**32
         usual, largest = self._options.unit_clips, _UNIT_GROWTH * self._options.unit_clips
@@ -119,8 +121,8 @@ class Phases:
         pace = Pace()
         owed = bundles(chain(head, units), BundleSize(usual, most), pace)
         job = self._job("measure", ClipWorker, slots, self._catalog.store.url, self._funnel, self._options.limits, only)
-        replan = StillOwed(self._catalog, self._funnel, only)
-        return self._work(job, slots, owed, total, self._crashed_clip, replan.bundle, pace)
+        still_owed = StillOwed(self._catalog, self._funnel, only)
+        return self._work(job, slots, owed, total, self._crashed_clip, still_owed.bundle, pace)
 
     def _work(
         self,
@@ -132,7 +134,7 @@ class Phases:
         remaining: Callable[[Any], tuple[Any, Tally]],
         pace: Pace | None = None,
     ) -> bool:
-        """Feed the units to a pool and count; whether some failed for a reason that passes.
+        """Feed the units to a pool and count; say whether some failed for a reason that passes.
 
         Args:
             crashed: records a unit of one item that kills its workers.
@@ -171,10 +173,14 @@ class Phases:
         return Tally(1, failed=Counter({Failure("ingest", CRASHED.code.value): 1}))
 
     def _crashed_clip(self, bundle: Bundle) -> Tally:
-        """The worker died in the first stage that is owed: a clip on its own is committed stage after stage."""
+        """Record a clip that kills its workers, as a failure of the first stage that it is owed.
+
+        The worker died in that stage, as a clip on its own is committed stage after stage.
+        """
         (unit,) = bundle.units
         (task,) = unit.tasks
-        bound = next(p for p in self._funnel.measuring if p.is_available and p.name not in task.done)
+        bound = stop_of(self._funnel.measuring, task.done)
+        assert bound is not None  # or nothing would have been owed
         return self._crashed(bound, task.span.clip_id, unit.shard.stem, task.attempts.get(bound.name, 0))
 
     def _crashed(self, bound: BoundStage, key: str, stem: str, failed_before: int) -> Tally:
@@ -184,7 +190,7 @@ class Phases:
 
 
 def _unit_size(items: int, most: int, workers: int) -> int:
-    """Items per unit: small enough that every worker gets several, at most ``most``."""
+    """Return the items per unit: few enough that every worker gets several units, and at most ``most``."""
     return max(1, min(most, -(-items // (4 * workers))))
 
 

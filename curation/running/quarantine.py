@@ -1,4 +1,4 @@
-"""Failure rows: what is written of a file, a source or a clip that could not be measured."""
+"""This module makes failure rows: what is written of a file, a source or a clip that could not be measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from curation.deciding.bound import BoundStage
 
 log = logging.getLogger(__name__)
 
-REPLACED = ClipError(ErrorCode.CHANGED, "another file lies where its source was when it was cut")
 HUNG = ClipError(ErrorCode.CRASHED, "hung far beyond its time limit; its worker process was ended")
 CRASHED = ClipError(ErrorCode.CRASHED, "the worker process died on it, twice")
 

@@ -1,5 +1,6 @@
-"""Run: ingest, split, measure, on Ray. Everything is planned from what the catalog holds, so a run may end anywhere and
-the next one does the rest.
+"""A run ingests, splits and measures, on Ray.
+
+What is owed is computed from what the catalog holds, so a run may end anywhere and the next one does the rest.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def run_funnel(
 
 
 def _files(catalog: Catalog, pool: Pool | None, retry: Retry | None) -> dict[str, list[PoolFile]]:
-    """What is to be ingested, by dataset."""
+    """List what is to be ingested, by dataset."""
     if pool is not None:
         return {pool.dataset: owed_files(catalog, pool)}
     return failed_files(catalog, retry) if retry is not None else {}
@@ -83,7 +84,7 @@ def _files(catalog: Catalog, pool: Pool | None, retry: Retry | None) -> dict[str
 def _pass_over(phase: Callable[[Retry | None], bool], retry: Retry | None, options: RunOptions, drain: Drain) -> None:
     """Go over what is owed until nothing is left that failed for a reason that passes; a bit later each time.
 
-    The plan gives up on a clip after MAX_ATTEMPTS, so this ends.
+    A clip is owed no more after MAX_ATTEMPTS, so this ends.
     """
     pause_s = options.pass_pause_s
     while phase(retry):
@@ -109,8 +110,8 @@ def _open_record(catalog: Catalog, funnel: Funnel, pool_url: str | None) -> RunR
         started=now.isoformat(timespec="seconds"),
         tool_version=version("portrait-funnel"),
         unavailable={
-            p.name: [*p.missing, *sorted(set(p.unavailable_columns.values()))]
-            for p in funnel.stages
-            if p.missing or p.unavailable_columns
+            bound.name: [*bound.missing, *sorted(set(bound.unavailable_columns.values()))]
+            for bound in funnel.stages
+            if bound.missing or bound.unavailable_columns
         },
     )

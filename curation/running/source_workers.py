@@ -1,4 +1,4 @@
-"""The workers of the first two phases: ingest reads files, scene_split cuts sources into clips."""
+"""These are the workers of the first two phases: ingest reads files, scene_split cuts sources into clips."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from stages.scene_split import LIMIT_COVERS_S, SceneSpan, SceneSplitter
 
 
 class IngestWorker:
-    """Reads headers and hashes of pool files; commits one sources part per call."""
+    """Reads the headers of pool files and hashes them; commits one sources part per call."""
 
     def __init__(self, catalog_url: str, limits: MediaLimits, dataset: str):
         self._catalog = Catalog.open(catalog_url)
@@ -44,14 +44,14 @@ class IngestWorker:
         self._file: PoolFile | None = None
 
     def run(self, files: Batch, stop: threading.Event) -> Tally:
-        """``files.items``: PoolFile."""
+        """Read and commit a batch of PoolFile."""
         self._rows = []
         for self._file in files.items:
             if stop.is_set():
                 break
             # Hashing takes as long as reading does, so a large file is given time by its size.
             patience = HANG_FACTOR * (self._limits.max_seconds + self._file.size_bytes / _SLOWEST_BYTES_PER_S)
-            with self._watchdog.guard(patience):
+            with self._watchdog.watching(patience):
                 self._rows.append(ingest_file(self._file, self._dataset, self._limits))
         rows = self._rows
         if rows:
@@ -71,7 +71,7 @@ _SLOWEST_BYTES_PER_S = 1 << 20
 
 @dataclass
 class _Cuts:
-    """What scene_split has found so far in a unit, and the source in hand."""
+    """Holds what scene_split has found so far in a unit, and the source in hand."""
 
     clips: list[dict] = field(default_factory=list)
     failures: list[dict] = field(default_factory=list)
@@ -79,15 +79,15 @@ class _Cuts:
 
 
 class _Uncut:
-    """``_Uncut(catalog, split, planned)(sources)`` is the sources without those that have been cut since the plan.
+    """Leaves out sources that have been cut since they were listed as owed; called with the sources of a unit.
 
-    One listing a call; a part that the plan had not seen is read, once. What has been compacted since is still listed:
-    gc leaves it there longer than a run takes.
+    A call costs one listing, and reads a part that is not among ``known_parts``, once. What has been compacted since is
+    still listed: gc leaves it there longer than a run takes.
     """
 
-    def __init__(self, catalog: Catalog, split: str, planned: frozenset[str]):
+    def __init__(self, catalog: Catalog, split: str, known_parts: frozenset[str]):
         self._catalog, self._split = catalog, split
-        self._read = set(planned)
+        self._read = set(known_parts)
         self._cut: list[pa.Array] = []  # as Arrow holds them: a set of as many strings takes several times the memory
 
     def __call__(self, sources: Sequence[SourceFile]) -> list[SourceFile]:
@@ -104,7 +104,7 @@ class SplitWorker:
 
     Args:
         attempts: source_id -> how often it has failed so far, where that is not never.
-        planned: clips parts that were there when it was planned: no source of a unit is in them.
+        known_parts: clips parts that were there when the owed sources were listed: no owed source is in them.
     """
 
     def __init__(
@@ -113,19 +113,19 @@ class SplitWorker:
         bound: BoundStage,
         limits: MediaLimits,
         attempts: dict[str, int] | None = None,
-        planned: frozenset[str] = frozenset(),
+        known_parts: frozenset[str] = frozenset(),
     ):
         one_thread_per_library()
         self._catalog = Catalog.open(catalog_url)
         self._bound, self._limits, self._attempts = bound, limits, attempts or {}
         self._splitter = cast(SceneSplitter, bound.backend.load(bound.policy.config))
-        self._uncut = _Uncut(self._catalog, bound.digest, planned)
+        self._uncut = _Uncut(self._catalog, bound.digest, known_parts)
         self._watchdog = Watchdog(self._last_words)
         self._decider = Decider()
         self._cuts = _Cuts()
 
     def run(self, sources: Batch, stop: threading.Event) -> Tally:
-        """``sources.items``: SourceFile."""
+        """Cut and commit a batch of SourceFile."""
         tally = Tally()
         cuts = self._cuts = _Cuts()
         for source in self._uncut(sources.items):
@@ -168,9 +168,9 @@ class SplitWorker:
         return failure_row(self._bound, key, error, self._attempts.get(key, 0) + 1)
 
     def _split(self, source: SourceFile) -> tuple[list[dict], list[dict]]:
-        """Clip rows, and failure rows of shots that hold broken pictures."""
+        """Make the clip rows of a source, and failure rows of its shots that hold broken pictures."""
         patience = HANG_FACTOR * self._limits.max_seconds * max(1.0, source.duration_s / LIMIT_COVERS_S)
-        with self._watchdog.guard(patience), checked(source.check):
+        with self._watchdog.watching(patience), checked(source.check):
             result = self._splitter.split(source.path, self._limits)
         clips = [_clip_row(source, span, result.time_base) for span in result.spans]
         failures = []

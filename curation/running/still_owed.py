@@ -1,4 +1,7 @@
-"""A unit once more, from what is committed now: by a worker that died, another driver, a copy of this one."""
+"""This module finds what of a unit is still owed, right before a worker starts on it.
+
+A worker that died, another driver or a copy of this one may have committed some of it since it was listed.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from functools import lru_cache
 from catalogs.catalog import Catalog
 from curation.deciding.bound import BoundStage, Funnel
 from curation.deciding.rules import Decider, rule_inputs
+from curation.deciding.stops import is_owed
 from curation.running.units import Bundle, ClipTask, Unit
 from runner.tally import Tally
 
@@ -17,17 +21,16 @@ _PARTS_KEPT = 128  # of at most a few thousand rows; units of one shard follow e
 
 @dataclass
 class _Told:
-    """What the parts of a shard say of a unit's clips and one stage, planned with or not."""
+    """Holds what the parts of a shard say of a unit's clips and one stage, whether known when it was listed or not."""
 
     passed: dict[str, bool] = field(default_factory=dict)
     failed: list[dict] = field(default_factory=list)
 
 
 class StillOwed:
-    """``StillOwed(catalog, funnel, only)(unit)``: the unit without what has been settled since it was planned, and what
-    that came to.
+    """Takes out of a unit what has been settled since it was listed, and counts that; called with the unit.
 
-    A clip that has failed since is left to the next plan, whatever the reason.
+    A clip that has failed since is left to the next pass or run, whatever the reason.
     """
 
     def __init__(self, catalog: Catalog, funnel: Funnel, only: frozenset[str] | None = None):
@@ -39,25 +42,25 @@ class StillOwed:
 
     def __call__(self, unit: Unit) -> tuple[Unit, Tally]:
         told = {bound.name: self._told(bound, unit) for bound in self._stages if not unit.is_settled(bound.name)}
-        if not any(one.passed or one.failed for one in told.values()):
+        if not any(told_of.passed or told_of.failed for told_of in told.values()):
             return unit, Tally()
         tasks = {task.span.clip_id: task for task in unit.tasks}
         changed: set[str] = set()
         tally = Tally()
-        for stage, one in told.items():
-            for clip_id, is_passed in _news(stage, one, tasks, tally).items():
+        for stage, told_of in told.items():
+            for clip_id, is_passed in _news(stage, told_of, tasks, tally).items():
                 task = tasks[clip_id]
                 tasks[clip_id] = task._replace(done={**task.done, stage: is_passed})
                 tally.kept[stage] += is_passed
                 changed.add(clip_id)
         for clip_id in changed:
-            if not _is_owed(self._funnel, tasks[clip_id].done, self._only):
+            if not is_owed(self._funnel.measuring, tasks[clip_id].done, self._only):
                 tally.items += 1
                 tally.video_seconds += tasks.pop(clip_id).span.duration_s
         return replace(unit, tasks=tuple(tasks.values())), tally
 
     def bundle(self, bundle: Bundle) -> tuple[Bundle, Tally]:
-        """The same for all of its units."""
+        """Take out of all units of a bundle what has been settled since; leave out units of which nothing is left."""
         owed, tally = [], Tally()
         for unit in bundle.units:
             left, settled = self(unit)
@@ -93,7 +96,7 @@ class StillOwed:
 
 
 def _news(stage: str, told: _Told, tasks: Mapping[str, ClipTask], tally: Tally) -> dict[str, bool]:
-    """Clips that one stage has settled since they were planned, and whether they passed; adds to ``tally``."""
+    """Find the clips that a stage has settled since they were listed, and whether they passed; add to ``tally``."""
     news = {clip_id: passed for clip_id, passed in told.passed.items() if stage not in tasks[clip_id].done}
     failures: dict[str, dict] = {}
     for row in told.failed:
@@ -104,17 +107,3 @@ def _news(stage: str, told: _Told, tasks: Mapping[str, ClipTask], tally: Tally) 
     tally.note_failures(failures.values())
     tally.measured[stage] += len(news)
     return news | dict.fromkeys(failures, False)
-
-
-def _is_owed(funnel: Funnel, done: Mapping[str, bool], only: frozenset[str] | None) -> bool:
-    """Whether a clip with these outcomes reaches a stage that has not settled it."""
-    for bound in funnel.measuring:
-        if not bound.is_available:
-            if bound.policy.on_unavailable == "drop":
-                return False
-            continue
-        if bound.name not in done:
-            return only is None or bound.name in only
-        if not done[bound.name]:
-            return False
-    return False

@@ -1,1 +1,3 @@
-"""The annotation page: a small local web server, and the hand-written page that it serves (``static/``)."""
+"""This package is the annotation page: a small local web server, and the hand-written page that it serves
+(``static/``).
+"""

@@ -1,4 +1,4 @@
-"""One lot on the annotators' desk: its items, the answers so far, and who needs to see what next."""
+"""A desk holds one lot for its annotators: its items, the answers so far, and what each should judge next."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from catalogs.catalog import Catalog
 from curation.annotation import records
 from curation.annotation.records import Answer, Lot
 
-_OTHERS_SEEN_EVERY_S = 30.0  # answers given through another server only matter for the order …
-_READING_SHARE = 0.05  # … and on a slow store reading them again takes at most this share of the time
-_ON_A_SCREEN_S = 300.0  # for so long what somebody looks at is offered to others last
+_OTHERS_SEEN_EVERY_S = 30.0  # answers given through another server are read again: they only change the order
+_READING_SHARE = 0.05  # on a slow store, reading them again takes at most this share of the time
+_ON_A_SCREEN_S = 300.0  # an item that somebody looks at is offered to others last for this time
 
 
 @dataclass(frozen=True)
 class Work:
-    """What an annotator has done, and what comes next.
+    """Says what an annotator has done, and what comes next.
 
     Attributes:
         done: items that the annotator has judged.
         needed: numbers of the items that still need this annotator, in the order in which they should be judged.
-        extra: items that enough others have judged: a further opinion only tells about agreement.
+        extra: items that enough others have judged; one more answer only adds to the figures of agreement.
     """
 
     done: int
@@ -35,7 +35,7 @@ class Work:
 
 
 class Desk:
-    """A lot before its annotators. Safe to use from several threads."""
+    """Keeps a lot and its answers; safe to use from several threads."""
 
     def __init__(self, catalog: Catalog, lot: Lot, items: pa.Table) -> None:
         self.lot = lot
@@ -48,13 +48,16 @@ class Desk:
         self._on_screen: dict[str, tuple[set[int], float]] = {}
 
     def answers_of(self, annotator: str) -> dict[int, Answer]:
-        """Item number -> this annotator's newest answer; nobody else's."""
+        """Return item number -> this annotator's newest answer; nobody else's."""
         self._read_answers()
         with self._lock:
             return {n: answer for (who, n), answer in self._newest.items() if who == annotator and answer.is_given}
 
     def work_of(self, annotator: str) -> Work:
-        """Items nobody has judged first, then those that are to be judged by several, each in the lot's order."""
+        """Say what an annotator should judge: items that nobody has judged first, then those that several should judge.
+
+        Each group is in the lot's order.
+        """
         self._read_answers()
         with self._lock:
             judged: dict[int, set[str]] = defaultdict(set)
@@ -69,7 +72,7 @@ class Desk:
             return Work(len(self.items) - len(left), tuple(needed), tuple(extra))
 
     def is_shown(self, number: int, annotator: str) -> None:
-        """Note what an annotator looks at and will get next, so that two who begin together do not walk in step."""
+        """Note what an annotator looks at and gets next, so that two who begin together do not judge the same items."""
         following = [other for other in self.work_of(annotator).needed if other != number][:1]
         with self._lock:
             self._on_screen[annotator] = ({number, *following}, time.monotonic())
@@ -79,7 +82,7 @@ class Desk:
 
         Raises:
             UserError: the annotator's name cannot be stored.
-            OSError: it could not be written; nothing has changed.
+            OSError: the answer could not be written; nothing has changed.
         """
         given = records.give(self._catalog, answer)
         with self._lock:
@@ -87,7 +90,7 @@ class Desk:
         return given
 
     def _read_answers(self) -> None:
-        with self._reading:  # whoever comes meanwhile waits: an annotator must never see less than was answered
+        with self._reading:  # others wait meanwhile, so that nobody sees fewer answers than were given
             began = time.monotonic()
             if began < self._read_again_at:
                 return

@@ -1,4 +1,4 @@
-"""Reads an answer that came from a browser. Nothing of it is believed before it is checked."""
+"""An answer that came from a browser is read here, and every part of it is checked."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _LONGEST_S = 86_400.0
 
 
 def read_answer(document: Any, lot: Lot, clip_ids: Mapping[int, str]) -> Answer:
-    """The answer in a JSON document.
+    """Read the answer in a JSON document.
 
     Args:
         document: parsed JSON: annotator, number, verdict, reasons, scores, note, seconds; all but the first two may be
-            left out, and neither verdict nor scores takes back what was said before.
-        lot: what it answers.
+            left out, and a document with neither verdict nor scores takes the earlier answer back.
+        lot: the lot that is answered.
         clip_ids: item number -> clip.
 
     Raises:
-        UserError: anything that this lot does not ask for.
+        UserError: the document has anything that this lot does not ask for.
     """
     if not isinstance(document, dict) or not _KEYS.issuperset(document):
         raise UserError(f"an answer is a JSON object with the keys {', '.join(sorted(_KEYS))}")

@@ -1,4 +1,4 @@
-"""The judged stage's numbers as the page shows them: each column with its meaning, each rule with whether it held."""
+"""The page shows the judged stage's numbers: each column with its meaning, each rule with whether it held."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from curation.annotation.records import PLACE, Lot, measured
 from curation.deciding.policy import StagePolicy, parse_policy, rule_columns
 from stages.listing import STAGES
 
-#: Columns that are no scores: where a clip lies (the page says so without naming a folder), what became of the row.
+#: Columns that are no scores: where a clip lies (the page shows that without naming a folder), and the row's status.
 _NO_SCORES = frozenset({*PLACE, "start_pts", "end_pts", "time_base", *measurement_schema(pa.schema([])).names})
 
 
 @dataclass(frozen=True)
 class Score:
-    """One measured column of one clip; ``decides``: a rule looks at it."""
+    """Holds one measured column of one clip; ``decides`` says whether a rule uses it."""
 
     name: str
     value: Any
@@ -32,7 +32,7 @@ class Score:
 
 @dataclass(frozen=True)
 class RuleOutcome:
-    """One rule of the lot's policy on one clip; ``holds`` is None where what it looks at was not measured."""
+    """Holds one rule of the lot's policy on one clip; ``holds`` is None where the rule's columns were not measured."""
 
     name: str
     expression: str
@@ -41,14 +41,14 @@ class RuleOutcome:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores and rules of every item, by item number."""
+    """Holds scores and rules of every item, by item number."""
 
     columns: dict[int, tuple[Score, ...]]
     rules: dict[int, tuple[RuleOutcome, ...]]
 
 
 def scores_of(lot: Lot, items: pa.Table) -> Scores:
-    """Everything that the page shows of the stage's measurements, computed once for the whole lot."""
+    """Compute everything that the page shows of the stage's measurements, once for the whole lot."""
     numbers = items["number"].to_pylist()
     rows = measured(items)
     policy = _stage_policy(lot)
@@ -63,7 +63,10 @@ def scores_of(lot: Lot, items: pa.Table) -> Scores:
 
 
 def _stage_policy(lot: Lot) -> StagePolicy | None:
-    """The judged stage's part of the lot's policy; None where this release cannot read it: judging needs no rules."""
+    """Return the judged stage's part of the lot's policy.
+
+    Returns None where this release cannot read the policy, because judging needs no rules.
+    """
     try:
         policy = parse_policy(lot.policy_text, lot.policy)
     except UserError:

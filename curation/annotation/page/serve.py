@@ -1,4 +1,4 @@
-"""Serves the annotation page on the loopback interface until Ctrl-C, SIGTERM, or the terminal is closed."""
+"""The annotation page is served on the loopback interface until Ctrl-C, SIGTERM, or the terminal is closed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import uvicorn
 
 from catalogs.errors import UserError
 from curation.annotation.page.desk import Desk
-from curation.annotation.page.places import Places
+from curation.annotation.page.lot_clips import LotClips
 from curation.annotation.page.scores import Scores
 from curation.annotation.page.server import create_app
 
 HOST = "127.0.0.1"
-_LEAVING_S = 2  # how long open connections (a clip that is being sent) are waited for at the end
+_LEAVING_S = 2  # at the end, open connections (a clip that is being sent) have this long to finish
 
 
 def serve(
-    desk: Desk, places: Places, scores: Scores, annotator: str | None, port: int, ready: Callable[[str], None]
+    desk: Desk, lot_clips: LotClips, scores: Scores, annotator: str | None, port: int, ready: Callable[[str], None]
 ) -> None:
-    """Serve one lot; returns after Ctrl-C, SIGTERM, or the end of the terminal, with the written clips removed.
+    """Serve one lot; return after Ctrl-C, SIGTERM, or the end of the terminal, with the written clips removed.
 
     Args:
-        desk, places, scores, annotator: see :func:`create_app`.
+        desk, lot_clips, scores, annotator: see :func:`create_app`.
         port: 0 takes any free one.
         ready: called with the address to open once connections are accepted.
 
@@ -38,7 +38,7 @@ def serve(
     with _listen(port) as listener:
         port = listener.getsockname()[1]
         token = secrets.token_urlsafe(32)
-        app = create_app(desk, places, scores, annotator, token, cookie=f"funnel_annotate_{port}")
+        app = create_app(desk, lot_clips, scores, annotator, token, cookie=f"funnel_annotate_{port}")
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -51,12 +51,12 @@ def serve(
         try:
             with _ended_by_signals(server):
                 server.run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn has ended in order and hands the signal on: this is how serving ends
+        except KeyboardInterrupt:  # uvicorn has ended in order and passes the signal on: serving ends like this
             return
 
 
 class _Server(uvicorn.Server):
-    """Says that it is ready once it handles signals: a Ctrl-C right after that ends in order too."""
+    """Calls ``ready`` once it handles signals, so that a Ctrl-C right after that ends in order too."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -69,14 +69,17 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
-    """SIGTERM and SIGHUP end the server as Ctrl-C does. By themselves they would kill the process, uvicorn included (it
-    hands SIGTERM on at its end), and leave up to a gigabyte of clips behind."""
+    """Let SIGTERM and SIGHUP end the server as Ctrl-C does.
+
+    Otherwise they would kill the process (uvicorn passes SIGTERM on at its end) and leave up to a gigabyte of clips
+    behind.
+    """
 
     def end(number: int, frame: object) -> None:
         server.should_exit = True
 
     taken = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
-    before = {  # what is ignored stays so: nohup asks for that
+    before = {  # a signal that is ignored stays ignored, as nohup wants it
         number: signal.signal(number, end) for number in taken if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:

@@ -1,4 +1,4 @@
-"""The annotation page's web server: a Starlette application over one lot.
+"""This module is the annotation page's web server: a Starlette application over one lot.
 
 =======  =====================================  ==============================================================
 GET      ``/``                                  the page; with ``?token=`` it also sets the cookie
@@ -8,7 +8,7 @@ GET      ``/api/work?annotator=A``              A's own answers, progress, and w
 GET      ``/api/items/N?annotator=A``           scores, rules and place of one item (a user study: nothing)
 GET      ``/api/items/N/first`` (or ``other``)  frame times, size, waveform of its clip; waits until it is written
 GET      ``/media/N/first.mp4``                 the clip itself, with ranges
-GET      ``/api/items/N/boxes``                 faces and persons found in it
+GET      ``/api/items/N/boxes``                 what the stage declares as boxes, found in it
 POST     ``/api/answers``                       an answer; 201 once it is durable
 =======  =====================================  ==============================================================
 
@@ -42,13 +42,13 @@ from catalogs.ids import ids_digest
 from catalogs.media import ClipSpan
 from catalogs.media.written import Stopped
 from catalogs.names import check_name
-from curation.annotation.page.boxes import KINDS, BoxFinder
-from curation.annotation.page.cache import ClipCache, Written
+from curation.annotation.page.boxes import BoxFinder, declared_boxes
 from curation.annotation.page.desk import Desk
 from curation.annotation.page.form import read_answer
-from curation.annotation.page.guard import Guard
-from curation.annotation.page.places import Places, without_folder
+from curation.annotation.page.lot_clips import LotClips, for_the_page
+from curation.annotation.page.request_check import RequestCheck
 from curation.annotation.page.scores import Scores
+from curation.annotation.page.written_clips import WrittenClip, WrittenClips
 from curation.annotation.questions import AXES, question
 from curation.annotation.records import MAX_NOTE
 
@@ -60,17 +60,19 @@ _OWN = ("number", "verdict", "reasons", "scores", "note", "seconds", "answered_a
 _NEXT = 8  # so many items to come are named: the page asks for their clips ahead
 
 
-def create_app(desk: Desk, places: Places, scores: Scores, annotator: str | None, token: str, cookie: str) -> Starlette:
-    """The application.
+def create_app(
+    desk: Desk, lot_clips: LotClips, scores: Scores, annotator: str | None, token: str, cookie: str
+) -> Starlette:
+    """Make the application.
 
     Args:
         desk: the lot.
-        places: where its clips lie.
+        lot_clips: where its clips lie.
         scores: what was measured of its clips.
         annotator: the only one who may answer here; None lets each browser say who it is.
-        token, cookie: see :class:`Guard`.
+        token, cookie: see :class:`RequestCheck`.
     """
-    page = _Page(desk, places, scores, annotator, token, cookie)
+    page = _Page(desk, lot_clips, scores, annotator, token, cookie)
     routes = [
         Route("/", page.index),
         Route("/api/lot", page.lot),
@@ -90,7 +92,7 @@ def create_app(desk: Desk, places: Places, scores: Scores, annotator: str | None
 
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, token=token, cookie=cookie)],
+        middleware=[Middleware(RequestCheck, token=token, cookie=cookie)],
         exception_handlers={
             HTTPException: _http_error,
             UserError: _user_error,
@@ -103,27 +105,28 @@ def create_app(desk: Desk, places: Places, scores: Scores, annotator: str | None
 
 
 class _Page:
-    """The handlers, over what they share."""
+    """Holds the handlers, and what they share."""
 
     def __init__(
-        self, desk: Desk, places: Places, scores: Scores, annotator: str | None, token: str, cookie: str
+        self, desk: Desk, lot_clips: LotClips, scores: Scores, annotator: str | None, token: str, cookie: str
     ) -> None:
-        self._desk, self._places, self._scores, self._annotator = desk, places, scores, annotator
+        self._desk, self._lot_clips, self._scores, self._annotator = desk, lot_clips, scores, annotator
         self._token, self._cookie = token, cookie
         # Names what the browser keeps for this lot: another catalog's lot of the same name is another lot.
         clip_ids = [item["clip_id"] for item in desk.items.values()]
         self._key = f"{desk.lot.name}-{ids_digest([desk.lot.created, *clip_ids])}"
         self._is_study = desk.lot.mode != "verdict"  # user studies are blind to everything but the clips
-        self._box_kinds = () if self._is_study else KINDS.get(desk.lot.stage, ())
-        self._clips = ClipCache()
-        self._boxes = BoxFinder(self._box_kinds)
+        boxes = () if self._is_study else declared_boxes(desk.lot.stage)
+        self._box_kinds = tuple(declared.kind for declared in boxes)
+        self._clips = WrittenClips()
+        self._boxes = BoxFinder(boxes)
 
     def close(self) -> None:
         self._boxes.close()
         self._clips.close()
 
     async def index(self, request: Request) -> Response:
-        """The page itself, not a redirect: a SameSite cookie would not follow one from a link in a message."""
+        """Send the page itself, not a redirect: a SameSite cookie would not follow one from a link in a message."""
         response = FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-store"})
         if "token" in request.query_params:
             response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
@@ -145,7 +148,7 @@ class _Page:
             told["axes"] = [{"key": axis.key, "label": axis.asked(lot.mode), "levels": axis.levels} for axis in AXES]
         else:
             asked = question(lot.stage, lot.side)
-            reasons = {verdict: [one._asdict() for one in offered] for verdict, offered in asked.reasons.items()}
+            reasons = {verdict: [reason._asdict() for reason in offered] for verdict, offered in asked.reasons.items()}
             told |= {"side": lot.side, "question": asked.text, "reasons": reasons}
         return JSONResponse(told)
 
@@ -162,7 +165,7 @@ class _Page:
         return JSONResponse({} if self._is_study else self._facts(number))
 
     def _facts(self, number: int) -> dict[str, Any]:
-        """What the page shows of an item beside its clip, and no more: what it is sent, an annotator can see."""
+        """Gather what the page shows of an item beside its clip, and no more: an annotator can see what is sent."""
         item = self._desk.items[number]
         told = {
             "source": posixpath.basename(item["path"]),
@@ -204,7 +207,7 @@ class _Page:
         upcoming = (*work.needed, *work.extra)[:_NEXT]
         return {"done": work.done, "needed": len(work.needed), "extra": len(work.extra), "next": upcoming}
 
-    async def _written(self, request: Request) -> Written:
+    async def _written(self, request: Request) -> WrittenClip:
         number, which = self._number(request), request.path_params["which"]
         if which not in ("first", "other"):
             raise HTTPException(404, "an item's clips are called first and other")
@@ -212,13 +215,13 @@ class _Page:
         try:
             return await _shared(self._clips.written(span))
         except ClipError as error:
-            raise without_folder(error, span.path) from error
+            raise for_the_page(error, span.path) from error
 
     async def _span(self, number: int, which: str) -> ClipSpan:
         clip_id = self._desk.items[number]["clip_id" if which == "first" else "other_clip_id"]
         if clip_id is None:
             raise HTTPException(404, "this item has one clip only")
-        return await run_in_threadpool(self._places.span, clip_id)
+        return await run_in_threadpool(self._lot_clips.span, clip_id)
 
     def _number(self, request: Request) -> int:
         number: int = request.path_params["number"]
@@ -227,14 +230,14 @@ class _Page:
         return number
 
     def _who(self, annotator: str) -> str:
-        """The annotator's name. Raises UserError for one that cannot be stored or is not this page's."""
+        """Return the annotator's name. Raises UserError for one that cannot be stored or is not this page's."""
         if self._annotator not in (None, annotator):
             raise UserError(f"this page was opened for annotator {self._annotator}")
         return check_name(annotator, "annotator")
 
 
 async def _shared(future: Future[T]) -> T:
-    """The result of work that others may wait for too: it goes on when this request is given up."""
+    """Wait for work that others may wait for too: it goes on when this request is given up."""
     return await asyncio.shield(asyncio.wrap_future(future))
 
 
@@ -264,7 +267,7 @@ async def _user_error(request: Request, error: Exception) -> Response:
 
 
 async def _clip_error(request: Request, error: Exception) -> Response:
-    """A clip that cannot be played: told in words, and the annotator goes on."""
+    """Tell in words that a clip cannot be played, so that the annotator goes on."""
     assert isinstance(error, ClipError)
     return JSONResponse({"error": error.detail, "code": error.code.value}, 422)
 

@@ -1,7 +1,7 @@
-// The report is whole without this file: it adds a slider to every threshold and the choice of light or dark.
+// Adds a slider to every threshold and the choice of light or dark; without it the report has all its figures.
 "use strict";
 
-const moves = JSON.parse(document.getElementById("moves").textContent);
+const sliders = JSON.parse(document.getElementById("sliders").textContent);
 
 function withText(tag, text) {
   const element = document.createElement(tag);
@@ -24,66 +24,66 @@ function amount(clips, seconds) {
   return `${count(clips)} clip${clips === 1 ? "" : "s"}, ${duration(seconds)}`;
 }
 
-/** What a move to a position means, as `[emphasised, rest]` sentences. */
-function sentences(move, at) {
-  if (at === move.now) return [["", "This is the threshold as it is."]];
-  const of = `of ${amount(...move.entered)} that reached ${move.stage} would pass it.`;
-  const first = [amount(move.clips[at], move.seconds[at]), of];
-  const more = move.clips[at] - move.clips[move.now];
-  const change = amount(Math.abs(more), Math.abs(move.seconds[at] - move.seconds[move.now]));
+/** Says what would pass with the threshold at a position, as `[emphasised, rest]` sentences. */
+function sentences(data, at) {
+  if (at === data.now) return [["", "This is the present threshold."]];
+  const of = `of ${amount(...data.entered)} that reached ${data.stage} would pass it.`;
+  const first = [amount(data.clips[at], data.seconds[at]), of];
+  const more = data.clips[at] - data.clips[data.now];
+  const change = amount(Math.abs(more), Math.abs(data.seconds[at] - data.seconds[data.now]));
   if (more > 0) {
-    return [first, [`+${change}.`, "Later stages have not seen these: how many of them would be kept is unknown."]];
+    return [first, [`+${change}.`, "Later stages have not measured these, so how many would be kept is unknown."]];
   }
   if (more === 0) return [first, ["", "The same clips pass as now."]];
-  const left = amount(move.kept_clips[at], move.kept_seconds[at]);
-  return [first, [`−${change}.`, `Of ${count(move.kept_clips[move.now])} clips kept to the end, ${left} would be left.`]];
+  const left = amount(data.kept_clips[at], data.kept_seconds[at]);
+  return [first, [`−${change}.`, `Of ${count(data.kept_clips[data.now])} clips kept to the end, ${left} would be left.`]];
 }
 
-function comparison(move, at) {
-  return `${move.value} ${move.operator} ${Number(move.positions[at].toPrecision(6))}`;
+function comparison(data, at) {
+  return `${data.value} ${data.operator} ${Number(data.positions[at].toPrecision(6))}`;
 }
 
-function show(move, number, at, output) {
+function show(data, number, at, output) {
   output.replaceChildren();
-  for (const [emphasised, rest] of sentences(move, at)) {
+  for (const [emphasised, rest] of sentences(data, at)) {
     const line = document.createElement("div");
     line.append(withText("b", emphasised), ` ${rest}`);
     output.append(line);
   }
-  if (at !== move.now && move.is_whole_rule) {
+  if (at !== data.now && data.is_whole_rule) {
     const line = document.createElement("div");
-    line.append("In the policy: ", withText("code", `${move.rule}: "${comparison(move, at)}"`));
+    line.append("In the policy: ", withText("code", `${data.rule}: "${comparison(data, at)}"`));
     output.append(line);
   }
-  for (const line of document.querySelectorAll(`line.moved[data-move="${number}"]`)) {
+  for (const line of document.querySelectorAll(`line.moved[data-slider="${number}"]`)) {
     const { zero, scale } = line.ownerSVGElement.dataset;
-    const x = Number(zero) + Number(line.dataset.sign) * move.positions[at] * Number(scale);
+    const x = Number(zero) + Number(line.dataset.sign) * data.positions[at] * Number(scale);
     line.setAttribute("x1", x);
     line.setAttribute("x2", x);
-    line.classList.toggle("shown", at !== move.now);
+    line.classList.toggle("shown", at !== data.now);
   }
 }
 
 function addSlider(place) {
-  const number = Number(place.dataset.move);
-  const move = moves[number];
+  const number = Number(place.dataset.slider);
+  const data = sliders[number];
   const slider = document.createElement("input");
-  Object.assign(slider, { type: "range", min: 0, max: move.positions.length - 1, step: 1, value: move.now });
+  Object.assign(slider, { type: "range", min: 0, max: data.positions.length - 1, step: 1, value: data.now });
   const label = withText("label", "Try another threshold: ");
-  const asked = withText("code", comparison(move, move.now));
+  const asked = withText("code", comparison(data, data.now));
   const output = document.createElement("output");
-  const reset = withText("button", "As it is");
+  const reset = withText("button", "Present threshold");
   reset.type = "button";
   const update = () => {
     const at = Number(slider.value);
-    asked.textContent = comparison(move, at);
-    slider.setAttribute("aria-valuetext", comparison(move, at));
-    reset.hidden = at === move.now;
-    show(move, number, at, output);
+    asked.textContent = comparison(data, at);
+    slider.setAttribute("aria-valuetext", comparison(data, at));
+    reset.hidden = at === data.now;
+    show(data, number, at, output);
   };
   slider.addEventListener("input", update);
   reset.addEventListener("click", () => {
-    slider.value = move.now;
+    slider.value = data.now;
     update();
   });
   label.append(asked, slider);

@@ -1,4 +1,4 @@
-"""People at browsers."""
+"""This fixture seats people at browsers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def closing() -> Iterator[ExitStack]:
-    """What is entered here is left at the end of the test."""
+    """Yield a stack of contexts that are left at the end of the test."""
     with ExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
 def sit_down(tmp_path: Path, closing: ExitStack) -> Callable[[str], Annotator]:
-    """``sit_down(name)`` opens a browser of one's own."""
+    """Return ``sit_down(name)``, which opens a browser of one's own."""
     from tests.support.annotator import Annotator  # needs selenium, as few tests do
 
     def sit_down(who: str) -> Annotator:

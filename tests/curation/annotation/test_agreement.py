@@ -1,4 +1,4 @@
-"""Agreement against the published examples."""
+"""Agreement figures are those of the published examples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_krippendorffs_own_examples() -> None:
 
 
 def test_cohens_kappa_of_the_textbook() -> None:
-    """50 proposals, two readers: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: 0.40."""
+    """Two readers judged 50 proposals: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: 0.40."""
     pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
     assert cohens_kappa(pairs) == pytest.approx(0.40)
 

@@ -1,4 +1,4 @@
-"""Calibration against labels of which the truth is known: clips are bad below a quality that the test chose."""
+"""Calibration finds a truth that is known: clips are bad below a quality that the test chose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from curation.annotation.calibrate import calibrate
 from curation.annotation.lots import Draw, draw_lot
-from curation.annotation.moves import policy_diff, policy_with, thresholds
+from curation.annotation.proposals import policy_diff, policy_with, thresholds
 from curation.annotation.records import read_lot
 from curation.deciding.policy import Rule, load_policy
 from tests.support.hand_written import POLICY, answer, answer_all, funnel, write_catalog
@@ -127,9 +127,9 @@ def test_mistakes_are_one_line(catalog: Catalog, stage: str, message: str) -> No
 
 
 def test_a_stage_without_a_simple_rule(catalog: Catalog) -> None:
-    plan = funnel(POLICY.replace("dnsmos_ovrl >= 2.0", "dnsmos_ovrl >= 2.0 or dnsmos_sig > 3"))
+    either = funnel(POLICY.replace("dnsmos_ovrl >= 2.0", "dnsmos_ovrl >= 2.0 or dnsmos_sig > 3"))
     with pytest.raises(UserError, match="audio_quality has no threshold to calibrate"):
-        calibrate(catalog, plan, "audio_quality")
+        calibrate(catalog, either, "audio_quality")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_stage_without_a_simple_rule(catalog: Catalog) -> None:
     ],
 )
 def test_which_numbers_can_be_moved(expression: str, moved: list[str]) -> None:
-    assert [threshold.moved(7) for threshold in thresholds(Rule("r", expression, ("x",)))] == moved
+    assert [threshold.expression_with(7) for threshold in thresholds(Rule("r", expression, ("x",)))] == moved
 
 
 def test_what_a_moved_threshold_keeps() -> None:
@@ -162,10 +162,10 @@ def test_every_threshold_of_the_shipped_policy_can_be_written_back() -> None:
     loaded = load_policy("lite")
     moved = 0
     for stage in loaded.stages:
-        for threshold in (one for rule in stage.rules for one in thresholds(rule)):
-            changed = policy_with(loaded.text, stage.stage.name, threshold.rule.name, threshold.moved(1.25))
+        for threshold in (found for rule in stage.rules for found in thresholds(rule)):
+            changed = policy_with(loaded.text, stage.stage.name, threshold.rule.name, threshold.expression_with(1.25))
             entries = [entry for entry in yaml.safe_load(changed)["stages"] if entry["stage"] == stage.stage.name]
-            assert entries[0]["keep"][threshold.rule.name] == threshold.moved(1.25)
+            assert entries[0]["keep"][threshold.rule.name] == threshold.expression_with(1.25)
             diff = [line for line in policy_diff(loaded.text, changed, "lite").splitlines() if line[:1] in "+-"]
             assert len(diff) == 4  # two headings, one line out, one line in: comments and all else stay
             moved += 1

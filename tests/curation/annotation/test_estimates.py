@@ -1,4 +1,4 @@
-"""Bounds against published tables, and how often they hold in 10,000 simulated samples."""
+"""Bounds agree with published tables, and hold as often as they say in 10,000 simulated samples."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_census_leaves_no_doubt_and_a_large_population_is_one_without_end() ->
 
 
 def test_finite_bounds_by_counting() -> None:
-    """20 clips, 8 judged, 1 bad: with K bad in all, C(20-K, 8) + K C(20-K, 7) of C(20, 8) samples show so few."""
+    """Of 20 clips 8 are judged, 1 is bad: with K bad, C(20-K, 8) + K C(20-K, 7) of C(20, 8) samples show so few."""
 
     def at_most_one(count: int) -> float:
         return (comb(20 - count, 8) + count * comb(20 - count, 7)) / comb(20, 8)
@@ -73,7 +73,7 @@ STRATA = {
 
 
 def weighted_samples(strata: list[tuple[float, int, float]]) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """The true rate, and for SAMPLES samples the estimate and both bounds."""
+    """Return the true rate, and for SAMPLES samples the estimate and both bounds."""
     random = np.random.default_rng(11)
     counts = np.stack([random.binomial(n, rate, SAMPLES) for _, n, rate in strata], axis=1)
     weights = np.concatenate([np.full(n, share * 1e6 / n) for share, n, _ in strata])

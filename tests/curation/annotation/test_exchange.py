@@ -1,4 +1,4 @@
-"""Out to spreadsheets, and back; everything that is wrong with a file is one line and stores nothing."""
+"""Answers go out to spreadsheets and come back; a file with anything wrong is told in one line and stores nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_csv_goes_out_and_comes_back(catalog: Catalog) -> None:
     give(catalog, Answer(lot.name, 2, clips[1], "bob", "good"))
     text = exchange.answers_csv(catalog, lot)
     answers = exchange.read_answers_csv(lot, items, text)
-    said = [(one.number, one.annotator, one.verdict, one.reasons, one.note, one.seconds) for one in answers]
+    said = [(read.number, read.annotator, read.verdict, read.reasons, read.note, read.seconds) for read in answers]
     assert said == [(1, "ann", "bad", ("noise", "echo"), 'says "no",\nloud', 2.5), (2, "bob", "good", (), "", 0.0)]
     assert exchange.store_answers(catalog, lot, answers) == 0  # they are there already
 

@@ -1,4 +1,4 @@
-"""Gates: what a judged lot says about its stage, what is stored, and when it no longer holds."""
+"""A gate stores what a judged lot says about its stage, and knows when that no longer holds."""
 
 from __future__ import annotations
 
@@ -182,10 +182,10 @@ def test_a_user_study_and_an_unknown_lot_are_no_gates(catalog: Catalog) -> None:
     [
         ("dnsmos_ovrl >= 2.0", "dnsmos_ovrl >= 2.5", "rule quality of audio_quality is 'dnsmos_ovrl >= 2.5', was"),
         ("face_height_px_median >= 96", "face_height_px_median >= 50", "rule face_size of face_count is"),
-        ('face_size: "face_height_px_median >= 96"', "", "face_count has lost the rule face_size"),
+        ('face_size: "face_height_px_median >= 96"', "", "face_count no longer has the rule face_size"),
         ('      quality: "dnsmos', '      new: "true"\n      quality: "dnsmos', "audio_quality has a new rule new"),
         ("stage: audio_quality", "stage: audio_quality\n    on_unavailable: drop", "on_unavailable of audio_quality"),
-        ("  - stage: face_count", "  - stage: language\n  - stage: face_count", "language has come in front of it"),
+        ("  - stage: face_count", "  - stage: language\n  - stage: face_count", "language now comes before it"),
         ("  - stage: face_count", "  - stage: face_count\n    config: {DETAIL}", "face_count measures differently"),
     ],
 )
@@ -219,7 +219,7 @@ def test_what_stands_between_a_catalog_and_a_snapshot(catalog: Catalog) -> None:
         return missing_gates(catalog, FUNNEL)
 
     assert [line.split(":")[0] for line in missing()] == ["scene_split", "face_count", "audio_quality"]
-    assert missing()[0] == "scene_split: never sampled"
+    assert missing()[0] == "scene_split: no lot of it is accepted yet"
     accepted(catalog, 0, stage="scene_split")
     accepted(catalog, 0, stage="face_count")
     failed = accepted(catalog, 30)

@@ -1,4 +1,4 @@
-"""Out to Label Studio and back: lots of verdicts, and user studies as somebody would judge them in the interface."""
+"""Lots and user studies go out to Label Studio and come back, as somebody would judge them in its interface."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def exported(lot: Lot, items: pa.Table, changes: dict | None = None) -> list[dict]:
-    """What Label Studio exports for our tasks once somebody has judged them."""
+    """Return what Label Studio exports for our tasks once somebody has judged them."""
     tasks = label_studio.label_studio_tasks(lot, items, "http://host/{clip_id}.mp4")
     for number, task in enumerate(tasks):
         result = [
@@ -105,7 +105,7 @@ def test_files_that_are_not_of_label_studio(catalog: Catalog, text: str) -> None
 
 
 def chosen(view: ElementTree.Element, picks: dict[str, int]) -> list[dict[str, Any]]:
-    """What Label Studio stores when of each control the choice at this place is picked: its alias."""
+    """Return what Label Studio stores when the choice at this place is picked in each control: its alias."""
     results = []
     for control in view.iter("Choices"):
         choice = control.findall("Choice")[picks[control.get("name", "")]]
@@ -116,7 +116,7 @@ def chosen(view: ElementTree.Element, picks: dict[str, int]) -> list[dict[str, A
 
 
 def study_export(lot: Lot, items: pa.Table) -> list[dict]:
-    """A study that somebody has judged: item by item another choice, and the other one of the other axis."""
+    """Export a study that somebody has judged: every item gets another choice, and the other axis the other one."""
     view = ElementTree.fromstring(label_studio.label_studio_config(lot))
     tasks = label_studio.label_studio_tasks(lot, items, URL)
     for number, task in enumerate(tasks):
@@ -138,7 +138,7 @@ def test_a_user_study_goes_out_and_comes_back(catalog: Catalog, mode: str, level
     assert exchange.store_answers(catalog, lot, answers) == 5
     assert exchange.store_answers(catalog, lot, answers) == 0
     stored = current_answers(all_answers(catalog, lot.name))
-    assert {one.number: one.scores for one in stored} == {one.number: one.scores for one in answers}
+    assert {kept.number: kept.scores for kept in stored} == {given.number: given.scores for given in answers}
     as_csv = exchange.read_answers_csv(lot, items, exchange.answers_csv(catalog, lot))
     assert exchange.store_answers(catalog, lot, as_csv) == 0  # the same answers by the other way
 
@@ -179,7 +179,7 @@ def test_tasks_of_a_user_study_name_nothing_that_could_sway(catalog: Catalog, mo
 
 def test_both_clips_of_a_pair_at_one_address_are_refused(catalog: Catalog) -> None:
     lot, items = draw_five(catalog, mode="pair")
-    with pytest.raises(UserError, match=r"the same for both clips of a pair: take \{clip_id\} into it"):
+    with pytest.raises(UserError, match=r"the same for both clips of a pair: use \{clip_id\} in it"):
         label_studio.label_studio_tasks(lot, items, "http://host/{number}.mp4")
 
 

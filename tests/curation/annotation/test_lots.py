@@ -1,4 +1,4 @@
-"""Lots: the right clips, the same ones for the same seed, weights that add up, and mistakes in one line."""
+"""Lots have the right clips, the same for the same seed, and weights that add up; mistakes are told in one line."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def catalog(tmp_path: Path) -> Catalog:
     return write_catalog(str(tmp_path / "cat"), FUNNEL)
 
 
-def drawn(catalog: Catalog, plan: Funnel = FUNNEL, **options: object) -> tuple[Lot, pa.Table]:
-    lot = draw_lot(catalog, plan, Draw(**options))  # type: ignore[arg-type]
+def drawn(catalog: Catalog, by: Funnel = FUNNEL, **options: object) -> tuple[Lot, pa.Table]:
+    lot = draw_lot(catalog, by, Draw(**options))  # type: ignore[arg-type]
     return read_lot(catalog, lot.name)
 
 
@@ -68,7 +68,7 @@ def test_the_same_seed_draws_the_same_lot_however_the_rows_lie(catalog: Catalog,
 
 
 def test_a_seed_draws_what_it_always_drew(catalog: Catalog) -> None:
-    """Figures of the first release: who quotes a seed must get the same lot, strata and weights from a later one."""
+    """These are figures of the first release: who quotes a seed must get the same lot, strata and weights later on."""
     lot, items = drawn(catalog, stage="audio_quality", n=40, seed=7)
     assert [(stratum.population, stratum.sampled) for stratum in lot.strata] == [
         *((15, 3), (15, 3), (18, 4), (20, 4)),
@@ -182,9 +182,9 @@ def test_a_moved_file_is_shown_where_it_lies_now(catalog: Catalog) -> None:
     [
         ({"stage": "sink", "n": 10}, "has no stage 'sink'; it has: scene_split, face_count, audio_quality"),
         ({"stage": "scene_split", "side": "dropped", "n": 10}, "no clip was dropped by a rule of scene_split"),
-        ({"stage": "face_count"}, "one of them"),
+        ({"stage": "face_count"}, "give either the number of clips"),
         ({"stage": "face_count", "n": 0}, "at least one clip"),
-        ({"stage": "face_count", "n": 3, "promise": Promise()}, "one of them"),
+        ({"stage": "face_count", "n": 3, "promise": Promise()}, "give either the number of clips"),
         ({"stage": "face_count", "n": 9, "stratify": ("dnsmos_ovrl",)}, "cannot stratify by 'dnsmos_ovrl'"),
         ({"stage": "face_count", "n": 9, "stratify": ("face_count_mx",)}, "did you mean 'face_count_max'?"),
         ({"stage": "face_count", "n": 9, "stratify": ("source_id",)}, "9 clips cannot be drawn from 40 strata"),
@@ -192,7 +192,7 @@ def test_a_moved_file_is_shown_where_it_lies_now(catalog: Catalog) -> None:
         ({"stage": "face_count", "n": 9, "stratify": ("rule",)}, "no rule has dropped a kept clip"),
         ({"stage": "face_count", "n": 9, "sequential": True}, "give --plan"),
         ({"stage": "face_count", "promise": Promise(), "side": "dropped"}, "of kept clips"),
-        ({"stage": "face_count", "promise": Promise(0.01, 0.99, 0.005), "sequential": True}, "leave --sequential away"),
+        ({"stage": "face_count", "promise": Promise(0.01, 0.99, 0.005), "sequential": True}, "leave out --sequential"),
         ({"stage": "face_count", "n": 9, "name": "../up"}, "lot '../up'"),
     ],
 )
@@ -213,7 +213,7 @@ def test_a_name_that_is_taken_and_a_lot_that_is_not_there(catalog: Catalog) -> N
 
 def test_a_pair_takes_two_clips(tmp_path: Path) -> None:
     catalog = write_catalog(str(tmp_path / "cat"), FUNNEL, clips=2)
-    with pytest.raises(UserError, match="no pair to draw: one clip only was kept by face_count"):
+    with pytest.raises(UserError, match="no pair to draw: only one clip was kept by face_count"):
         draw_lot(catalog, FUNNEL, Draw("face_count", n=5, mode="pair"))
 
 

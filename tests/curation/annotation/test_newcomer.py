@@ -1,5 +1,7 @@
-"""The whole way, as somebody walks it who has read the README: sample, judge 30 clips by keyboard in a browser, accept,
-calibrate, freeze a snapshot, and open the report."""
+"""Somebody who has read the README walks the whole way.
+
+They sample, judge 30 clips by keyboard in a browser, accept, calibrate, freeze a snapshot, and open the report.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +43,11 @@ QUALITIES = [*np.linspace(1.2, 1.9, DROPPED), *np.linspace(2.1, 4.0, KEPT)]
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
-    """A film of 32 shots of six frames, catalogued and measured by hand, with the record of a run."""
+    """Catalogue a film of 32 shots of six frames, measured by hand, with the record of a run."""
     sound = (0.3 * np.sin(2 * np.pi * 440 * np.arange(CLIPS * FRAMES * 1600) / 16_000)).astype(np.float32)[None]
     pictures = [np.full((96, 128, 3), 20 + 6 * shot, np.uint8) for shot in range(CLIPS) for _ in range(FRAMES)]
     path = write_video(tmp_path / "film.mp4", pictures, fps=FPS, sound=sound)
-    film, plan, source = whole_span(path), funnel(POLICY), f"s{7:032x}"
+    film, tested, source = whole_span(path), funnel(POLICY), f"s{7:032x}"
     opened = Catalog.open_or_create(str(tmp_path / "catalog"))
     opened.add_sources(pa.Table.from_pylist([_source(source, path)], schema.SOURCES))
     ticks = (film.end_pts - film.start_pts) // CLIPS
@@ -66,11 +68,11 @@ def catalog(tmp_path: Path) -> Catalog:
         }
         for i in range(CLIPS)
     ]
-    opened.add_clips(plan.split.digest, pa.Table.from_pylist(rows, schema.CLIPS))
-    (shard,) = opened.clip_shards(plan.split.digest)
+    opened.add_clips(tested.split.digest, pa.Table.from_pylist(rows, schema.CLIPS))
+    (shard,) = opened.clip_shards(tested.split.digest)
     ids = np.array([row["clip_id"] for row in rows])
-    add_measured(opened, plan, "audio_quality", shard, ids, {"dnsmos_ovrl": np.array(QUALITIES)})
-    write_run(opened, plan)
+    add_measured(opened, tested, "audio_quality", shard, ids, {"dnsmos_ovrl": np.array(QUALITIES)})
+    write_run(opened, tested)
     return opened
 
 
@@ -79,7 +81,7 @@ def _source(source_id: str, path: Path) -> dict:
         "source_id": source_id,
         "path": str(path),
         "size_bytes": path.stat().st_size,
-        "revision": "1",
+        "revision": str(path.stat().st_mtime),  # what the storage says of it
         "dataset": "films",
         "duration_s": CLIPS * FRAMES / FPS,
         "ingested_at": datetime(2026, 1, 1, tzinfo=timezone.utc),
@@ -97,7 +99,7 @@ def test_from_the_first_lot_to_the_report(
     url = catalog.store.url
 
     def types(code: int, *words: str) -> str:
-        """What a command of the data lead prints."""
+        """Run a command as the data lead does; return what it prints."""
         with pytest.raises(SystemExit) as end:
             main(words)
         printed = capsys.readouterr()
@@ -160,7 +162,7 @@ def test_from_the_first_lot_to_the_report(
 
 
 def _named(printed: str) -> tuple[str]:
-    """The lot in what `funnel sample` printed."""
+    """Find the lot's name in what `funnel sample` printed."""
     found = re.match("lot ([^:]+):", printed)
     assert found is not None
     return (found[1],)

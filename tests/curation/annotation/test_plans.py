@@ -1,4 +1,4 @@
-"""Plans against published figures, and their promises in 10,000 simulated lots."""
+"""Sampling plans have the published figures, and keep their promises in 10,000 simulated lots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOISE = 4 * (0.05 * 0.95 / LOTS) ** 0.5
 
 @pytest.mark.parametrize(("acceptance", "n"), [(0, 59), (1, 93), (2, 124), (3, 153), (4, 181), (5, 208), (10, 336)])
 def test_sizes_that_prove_5_per_cent_with_95_per_cent_confidence(acceptance: int, n: int) -> None:
-    """Any table of (n, c) with 95 % confidence in 95 % conforming: 59/0, 93/1, 124/2, 153/3, 181/4, 208/5, …"""
+    """Any table has these (n, c) for 95 % confidence in 95 % conforming: 59/0, 93/1, 124/2, 153/3, 181/4, 208/5, …"""
     assert SinglePlan(Promise(), n, acceptance).acceptance_probability(0.05) <= 0.05
     assert SinglePlan(Promise(), n - 1, acceptance).acceptance_probability(0.05) > 0.05
 
@@ -74,7 +74,7 @@ def test_a_promise_that_nobody_can_keep(figures: tuple[float, float, float, floa
 def test_a_plan_that_nobody_would_carry_out() -> None:
     with pytest.raises(UserError, match="takes more than 20000 clips"):
         single_plan(Promise(0.05, 0.95, 0.049, 0.1))
-    with pytest.raises(UserError, match="leave --sequential away"):
+    with pytest.raises(UserError, match="leave out --sequential"):
         sequential_plan(Promise(), 100)
 
 
@@ -99,7 +99,7 @@ def test_a_single_plan_keeps_its_promises_in_simulated_lots(population: int | No
 
 
 def run_lots(plan: SequentialPlan, rate: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(accepted, clips judged, bad ones among them) of LOTS lots, as an annotator would go through them."""
+    """Go through LOTS lots as an annotator would; return (accepted, clips judged, bad ones among them) of each."""
     random = np.random.default_rng(seed)
     bad = (random.random((LOTS, plan.n)) < rate).cumsum(axis=1)
     accept, reject = bad <= plan.accept_at[1:], bad >= plan.reject_at[1:]
@@ -131,8 +131,8 @@ def test_the_promises_of_a_sequential_plan_are_exact(promise: Promise) -> None:
 
 
 def test_walds_own_example() -> None:
-    """Wald (1947), section 5.3: p0 = 0.1, p1 = 0.3, risks 0.02 and 0.03; its lines have slope 0.186 and intercepts
-    -2.58 and 2.90. Ours take ln(risk) for ln(risk / (1 - other risk)), which moves them outwards by 0.02."""
+    """Wald (1947), section 5.3, takes p0 = 0.1, p1 = 0.3, risks 0.02 and 0.03; his lines have slope 0.186 and
+    intercepts -2.58 and 2.90. Ours take ln(risk) for ln(risk / (1 - other risk)), which moves them outwards by 0.02."""
     plan = SequentialPlan(Promise(0.3, 0.97, 0.1, 0.02), 100, 18)
     accept = [m for m in range(1, 100) if plan.accept_at[m] > plan.accept_at[m - 1]]
     reject = [int(np.argmax(plan.reject_at[:-1] >= x)) for x in (4, 5, 6)]

@@ -1,4 +1,4 @@
-"""Populations: the clips that the verdicts name, however the catalog lies, and walked in however many steps."""
+"""A population is the clips that the verdicts name, however the catalog lies, in however many steps it is walked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from curation.deciding.verdicts import open_views
 from tests.support.hand_written import POLICY, funnel, write_catalog
 
 FUNNEL = funnel()
-STAGES = [plan.name for plan in FUNNEL.stages]
+STAGES = [bound.name for bound in FUNNEL.stages]
 LACKING = {
     answer: funnel(POLICY.replace("- stage: face_count", f"- stage: face_count\n    on_unavailable: {answer}"))
     for answer in ("pass", "drop")
@@ -31,31 +31,31 @@ def catalog(tmp_path: Path) -> Catalog:
     return write_catalog(str(tmp_path / "cat"), FUNNEL)
 
 
-def without_weights(plan: Funnel) -> Funnel:
-    """The funnel on a machine where the model of face_count is missing."""
-    stages = [replace(one, missing=("weights",)) if one.name == "face_count" else one for one in plan.stages]
-    return Funnel(plan.policy, tuple(stages))
+def without_weights(funnel: Funnel) -> Funnel:
+    """Return the funnel as it is on a machine where the model of face_count is missing."""
+    stages = [replace(bound, missing=("weights",)) if bound.name == "face_count" else bound for bound in funnel.stages]
+    return Funnel(funnel.policy, tuple(stages))
 
 
 def fail(catalog: Catalog, stage: str, clip_ids: list[str]) -> None:
-    """Failures on clips, beside whatever was measured on them."""
+    """Add failures on clips, beside whatever was measured on them."""
     (shard,) = catalog.clip_shards(FUNNEL.split.digest)
     row = {"stage": stage, "fingerprint": FUNNEL.digests[stage], "error_code": "corrupt", "detail": "", "attempt": 1}
     when = {"failed_at": datetime(2026, 1, 1, tzinfo=timezone.utc)}
-    rows = pa.Table.from_pylist([{"id": one, **row, **when} for one in clip_ids], schema.FAILURES)
+    rows = pa.Table.from_pylist([{"id": clip, **row, **when} for clip in clip_ids], schema.FAILURES)
     catalog.add_failures(stage, FUNNEL.digests[stage], shard.stem, rows)
 
 
-def walked(catalog: Catalog, plan: Funnel, stage: str, side: Side) -> dict[str, str | None]:
-    """clip_id -> the rule that dropped it, of a population."""
-    found = Population(catalog, plan, plan.stage(stage), side, ("source", "clip_id"))  # type: ignore[arg-type]
+def walked(catalog: Catalog, funnel: Funnel, stage: str, side: Side) -> dict[str, str | None]:
+    """Return the clips of a population, with the rule that dropped each."""
+    found = Population(catalog, funnel, funnel.stage(stage), side, ("source", "clip_id"))  # type: ignore[arg-type]
     return dict(found.connection.execute("SELECT clip_id, drop_rule FROM population").fetchall())
 
 
-def by_verdict(catalog: Catalog, plan: Funnel, stage: str, side: Side) -> dict[str, str | None]:
-    """The same by the verdicts of the whole funnel."""
-    rows = open_views(catalog, plan).execute("SELECT clip_id, drop_rule, drop_stage, pending_stage FROM verdicts")
-    before = [one.name for one in plan.stages]
+def by_verdict(catalog: Catalog, funnel: Funnel, stage: str, side: Side) -> dict[str, str | None]:
+    """Return the clips of a population, with the rule that dropped each, by the verdicts of the whole funnel."""
+    rows = open_views(catalog, funnel).execute("SELECT clip_id, drop_rule, drop_stage, pending_stage FROM verdicts")
+    before = [bound.name for bound in funnel.stages]
     before = before[: before.index(stage) + 1]
     found = {}
     for clip_id, rule, dropped, pending in rows.fetchall():
@@ -80,10 +80,10 @@ def test_a_population_is_what_the_verdicts_say(catalog: Catalog, stage: str, sid
 
 @pytest.mark.parametrize("answer", ["pass", "drop"])
 def test_a_stage_without_its_model_keeps_all_or_none(catalog: Catalog, answer: str) -> None:
-    plan = without_weights(LACKING[answer])
+    lacking = without_weights(LACKING[answer])
     for side in ("kept", "dropped"):
-        assert walked(catalog, plan, "face_count", side) == by_verdict(catalog, plan, "face_count", side)  # type: ignore[arg-type]
-    assert len(walked(catalog, plan, "face_count", "kept")) == (400 if answer == "pass" else 0)
+        assert walked(catalog, lacking, "face_count", side) == by_verdict(catalog, lacking, "face_count", side)  # type: ignore[arg-type]
+    assert len(walked(catalog, lacking, "face_count", "kept")) == (400 if answer == "pass" else 0)
 
 
 def test_in_however_many_steps_it_is_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def lot(seed: int) -> tuple[Lot, pa.Table]:
-    """A lot called ``mine`` with one item, whose clip names the seed."""
+    """Make a lot called ``mine`` with one item, whose clip names the seed."""
     made = Lot(
         name="mine",
         stage="sync",
@@ -42,13 +42,13 @@ def lot(seed: int) -> tuple[Lot, pa.Table]:
 
 
 def seeds(catalog: Catalog) -> tuple[int, str]:
-    """What the stored lot and its item say: the same, or two drawings have become mixed up."""
+    """Read the seeds of the stored lot and of its item: they differ if two drawings have become mixed up."""
     stored, items = read_lot(catalog, "mine")
     return stored.seed, items["clip_id"][0].as_py()
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, method: str, name: str, act: Callable[[], None]) -> None:
-    """Once, before a file whose name holds ``name`` is written with a method of the store, ``act``."""
+    """Call ``act`` once, before a method of the store writes a file whose name holds ``name``."""
     write = getattr(Store, method)
 
     def interrupted(store: Store, path: str, *rest: Any) -> None:
@@ -121,10 +121,10 @@ def test_a_lot_that_could_not_be_written_leaves_its_name_free(
 
 
 def test_a_killed_drawing_keeps_its_name_and_the_next_lot_gets_another(tmp_path: Path) -> None:
-    plan = funnel()
-    catalog = write_catalog(str(tmp_path / "cat"), plan, 20)
+    tested = funnel()
+    catalog = write_catalog(str(tmp_path / "cat"), tested, 20)
     catalog.store.write_json("annotations/lots/face_count-kept-1/claim-0.json", {})
-    drawn = draw_lot(catalog, plan, Draw("face_count", n=2))
+    drawn = draw_lot(catalog, tested, Draw("face_count", n=2))
     assert (drawn.name, drawn.seed) == ("face_count-kept-2", 2)
     with pytest.raises(UserError, match="is being drawn by somebody else, or a drawing was killed"):
-        draw_lot(catalog, plan, Draw("face_count", n=2, name="face_count-kept-1"))
+        draw_lot(catalog, tested, Draw("face_count", n=2, name="face_count-kept-1"))

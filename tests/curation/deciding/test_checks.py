@@ -1,4 +1,4 @@
-"""What a backend needs beyond packages and weights is looked at once, before any work starts."""
+"""What a backend needs beyond packages and weights is checked once, before any work starts."""
 
 import hashlib
 import json
@@ -46,11 +46,11 @@ def test_a_server_that_is_down_stops_the_run_before_it_starts(tmp_path: Path) ->
 
 
 def test_settings_decide_what_a_worker_needs() -> None:
-    def plan(config: str) -> Resources:
+    def resources(config: str) -> Resources:
         return resolve(parse_policy(POLICY.format("http://127.0.0.1:9/v1", config), "p.yaml")).stages[-1].resources
 
-    assert plan("frames: 16") == Resources(cpus=0.25, memory_gb=1.5)
-    assert plan("folder: /some/model").gpus == 1
+    assert resources("frames: 16") == Resources(cpus=0.25, memory_gb=1.5)
+    assert resources("folder: /some/model").gpus == 1
 
 
 @pytest.mark.cluster

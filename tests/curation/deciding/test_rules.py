@@ -15,17 +15,17 @@ from curation.deciding.policy import Rule, builtin_policies, load_policy
 from curation.deciding.rules import Decider, rule_inputs
 from tests.support.fakes import fake_funnel
 
-PLANS = {
-    f"{name}: {plan.name}": replace(plan, missing=())
+STAGES = {
+    f"{name}: {bound.name}": replace(bound, missing=())
     for name in builtin_policies()
-    for plan in resolve(load_policy(name)).measuring
-    if plan.policy.rules
+    for bound in resolve(load_policy(name)).measuring
+    if bound.policy.rules
 }
 
 
-def numbers_of(plan: BoundStage) -> list[float]:
-    """The thresholds of a stage's rules, and what lies around them."""
-    found = [float(text) for rule in plan.policy.rules for text in re.findall(r"-?\d+\.?\d*", rule.expression)]
+def numbers_of(bound: BoundStage) -> list[float]:
+    """List the thresholds of a stage's rules, and what lies around them."""
+    found = [float(text) for rule in bound.policy.rules for text in re.findall(r"-?\d+\.?\d*", rule.expression)]
     return [0.0, float("nan"), *(near for number in found for near in (number, number - 1e-9, number + 0.1, -number))]
 
 
@@ -43,28 +43,28 @@ def some_value(kind: pa.DataType, chance: random.Random, numbers: list[float]) -
     return chance.choice(["ok", "unavailable", "not_applicable", "en", "it's"])
 
 
-@pytest.mark.parametrize("which", PLANS)
+@pytest.mark.parametrize("which", STAGES)
 def test_one_row_is_decided_as_many_are(which: str) -> None:
-    plan = PLANS[which]
-    measured = schema.measurement_schema(plan.stage.columns)
+    bound = STAGES[which]
+    measured = schema.measurement_schema(bound.stage.columns)
     chance = random.Random(which)
-    numbers = numbers_of(plan)
+    numbers = numbers_of(bound)
     rows = [{field.name: some_value(field.type, chance, numbers) for field in measured} for _ in range(500)]
     # Models answer with numpy's numbers as well as with Python's.
     rows += [{k: np.float32(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows[:50]]
     decider = Decider()
     table = pa.Table.from_pylist(rows, schema=measured)
-    together = [decision.keep for decision in decider.decide(plan, table)]
-    assert [decider.keeps(plan, row) for row in rows] == together
+    together = [decision.keep for decision in decider.decide(bound, table)]
+    assert [decider.keeps(bound, row) for row in rows] == together
     assert len(set(together)) == 2
-    assert [decision.keep for decision in decider.decide(plan, table)] == together  # one after the other is fine too
+    assert [decision.keep for decision in decider.decide(bound, table)] == together  # one after the other is fine too
 
 
 def judged(expression: str, *columns: str, **row: Any) -> bool:
-    (plan,) = (plan for plan in fake_funnel().measuring if plan.name == "first")
-    plan = replace(plan, policy=replace(plan.policy, rules=(Rule("it", expression, columns),)))
-    assert set(rule_inputs(plan)) >= set(columns)
-    return Decider().keeps(plan, {"clip_id": "c1", "number": None, "status": "ok", "status_detail": None} | row)
+    (bound,) = (found for found in fake_funnel().measuring if found.name == "first")
+    bound = replace(bound, policy=replace(bound.policy, rules=(Rule("it", expression, columns),)))
+    assert set(rule_inputs(bound)) >= set(columns)
+    return Decider().keeps(bound, {"clip_id": "c1", "number": None, "status": "ok", "status_detail": None} | row)
 
 
 def test_a_rule_may_ask_for_the_clip_and_null_is_no() -> None:
@@ -77,7 +77,7 @@ def test_a_rule_may_ask_for_the_clip_and_null_is_no() -> None:
 
 def test_stages_do_not_mix() -> None:
     decider = Decider()
-    plans: list[BoundStage] = [plan for plan in fake_funnel(first="number < 5", second="number > 5").measuring]
+    stages: list[BoundStage] = [bound for bound in fake_funnel(first="number < 5", second="number > 5").measuring]
     row = {"clip_id": "c1", "number": 3.0, "status": "ok", "status_detail": None}
     for _ in range(2):
-        assert [decider.keeps(plan, row) for plan in plans] == [True, False]
+        assert [decider.keeps(bound, row) for bound in stages] == [True, False]

@@ -1,4 +1,4 @@
-"""What of a rule is a comparison with a number."""
+"""Comparisons with a number are found in rules."""
 
 import pytest
 
@@ -60,7 +60,7 @@ def test_where_a_threshold_lies_on_its_column(expression: str, column: str | Non
 
 def test_every_shipped_policy_can_be_taken_apart() -> None:
     rules = {rule.name: rule for stage in load_policy("lite").stages for rule in stage.rules}
-    assert [str(one) for one in comparisons(rules["facing"].expression)] == [
+    assert [str(comparison) for comparison in comparisons(rules["facing"].expression)] == [
         "face_yaw_deg_abs_max <= 60",
         "face_pitch_deg_abs_max <= 45",
     ]

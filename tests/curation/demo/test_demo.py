@@ -1,4 +1,4 @@
-"""The demo of the README: every verdict must match its truth, with nothing but what the packages ship."""
+"""The demo of the README works: every verdict must match its truth, with nothing but what the packages ship."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Rendered files: what decodes is what the truth says."""
+"""What decodes from rendered files is what the truth says."""
 
 from itertools import pairwise
 
@@ -35,7 +35,7 @@ def decoded_sound(path):
 
 
 def delay_s(sound, reference):
-    """How much later ``sound`` is than ``reference``, in seconds."""
+    """Measure how much later ``sound`` is than ``reference``, in seconds."""
     n = min(len(sound), len(reference))
     curve = correlate(sound[:n], reference[:n], mode="full", method="fft")
     return (int(np.argmax(curve)) - (n - 1)) / SAMPLE_RATE

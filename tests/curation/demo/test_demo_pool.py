@@ -1,4 +1,4 @@
-"""The demo pool: every kind of flaw once, each with the stage that should see it."""
+"""The demo pool has every kind of flaw once, each with the stage that should see it."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The animated portrait: poses move what they should, and nothing else."""
+"""Poses of the animated portrait move what they should, and nothing else."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def portrait():
 
 
 def dark_mouth_pixels(frame):
-    """Pixels darker than a quarter of full scale in the box of the mouth."""
+    """Count the pixels darker than a quarter of full scale in the box of the mouth."""
     left, top, width, height = VIEW.crop
     scale_x, scale_y = VIEW.width / width, VIEW.height / height
     rows = slice(int((138 - top) * scale_y), int((162 - top) * scale_y))
@@ -108,7 +108,7 @@ def test_the_lips_touch_in_every_b_m_and_p():
 
 
 def loudness(samples, times_s):
-    """log RMS of 40 ms around each time; the samples begin one second before time 0."""
+    """Return the log RMS of 40 ms around each time; the samples begin one second before time 0."""
     centers = ((times_s + 1.0) * SAMPLE_RATE).astype(int)
     windows = [samples[max(c - 960, 0) : c + 960] for c in centers]
     return np.array([np.log10(1e-3 + np.sqrt(np.mean(np.square(w)))) for w in windows])

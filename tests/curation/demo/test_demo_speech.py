@@ -1,4 +1,4 @@
-"""Synthetic speech: repeatable, different by language and voice, with a timeline that fits the sound."""
+"""Synthetic speech is repeatable, differs by language and voice, and has a timeline that fits the sound."""
 
 import sys
 from itertools import pairwise

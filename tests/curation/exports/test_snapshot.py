@@ -1,4 +1,4 @@
-"""Snapshots: the kept rows, whole and documented; never changed; refused without gates."""
+"""A snapshot has the kept rows, whole and documented, is never changed, and is refused without gates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from catalogs import schema
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
-from catalogs.snapshots import read_snapshot, snapshot_names
+from catalogs.snapshots import read_snapshot, snapshot_names, snapshot_tables
 from catalogs.store import Store
 from curation.annotation.gates import accept
 from curation.annotation.lots import Draw, draw_lot
@@ -30,8 +30,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def rows(catalog: Catalog, name: str) -> pa.Table:
-    frozen = read_snapshot(catalog, name)
-    return pa.concat_tables(catalog.store.read_table(f"snapshots/{name}/{part}") for part in frozen.parts)
+    return pa.concat_tables(snapshot_tables(catalog, read_snapshot(catalog, name)))
 
 
 def test_the_kept_clips_are_frozen_wide(catalog: Catalog) -> None:
@@ -140,7 +139,7 @@ def test_gates_are_required_and_carried(catalog: Catalog) -> None:
         accept(catalog, lot.name)
     with pytest.raises(GatesMissingError) as refused:
         freeze(catalog, FUNNEL, "v1", require_gates=True)
-    assert refused.value.lines == ["audio_quality: never sampled"]
+    assert refused.value.lines == ["audio_quality: no lot of it is accepted yet"]
     assert catalog.store.find("snapshots", "") == []
     lot = draw_lot(catalog, FUNNEL, Draw("audio_quality", n=70, stratify=()))
     answer_all(catalog, lot, read_lot(catalog, lot.name)[1])
@@ -153,3 +152,16 @@ def test_gates_are_required_and_carried(catalog: Catalog) -> None:
         GatesMissingError, match="audio_quality: the gate of lot audio_quality-kept-1 is stale: rule quality"
     ):
         freeze(catalog, stricter, "v2", require_gates=True)
+
+
+def test_only_the_columns_that_are_asked_for_are_read(catalog: Catalog) -> None:
+    frozen = freeze(catalog, FUNNEL, "v1", check_files=False)
+    (table,) = snapshot_tables(catalog, frozen, ["clip_id", "duration_s"])
+    assert table.column_names == ["clip_id", "duration_s"]
+
+
+def test_what_a_newer_release_has_added_does_not_keep_a_snapshot_from_being_read(catalog: Catalog) -> None:
+    freeze(catalog, FUNNEL, "v1", check_files=False)
+    document = catalog.store.read_json("snapshots/v1/snapshot.json")
+    catalog.store.write_json("snapshots/v1/snapshot.json", document | {"licences": {"CC BY 4.0": 200}})
+    assert read_snapshot(catalog, "v1").rows == 200

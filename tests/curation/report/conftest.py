@@ -1,4 +1,4 @@
-"""One made-up catalog for all tests of the report, and what is collected from it."""
+"""All tests of the report share one made-up catalog, and what is collected from it."""
 
 import pytest
 

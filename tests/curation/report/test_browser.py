@@ -1,4 +1,4 @@
-"""The page in a real browser, from a file, as somebody opens it who got it by mail."""
+"""A real browser opens the page from a file, as somebody does who got it by mail."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory, html: str) -> Iterator[web
 
 
 def move_slider(browser: webdriver.Chrome, number: int, at: int) -> str:
-    """Put a slider somewhere; returns what the page then says."""
+    """Put a slider at a position, and return what the page then says."""
     script = """
-        const place = document.querySelector(`.threshold[data-move="${arguments[0]}"]`);
+        const place = document.querySelector(`.threshold[data-slider="${arguments[0]}"]`);
         const slider = place.querySelector("input");
         slider.value = arguments[1];
         slider.dispatchEvent(new Event("input"));
@@ -41,35 +41,35 @@ def background(browser: webdriver.Chrome) -> str:
 
 
 def test_a_slider_tells_what_another_threshold_would_let_through(browser: webdriver.Chrome, report: ReportData) -> None:
-    moves = [move for stage in report.stages for move in stage.moves]
-    number = next(i for i, move in enumerate(moves) if move.rule == "small_offset")
-    move = moves[number]
-    looser = move.now + 2
+    sliders = [slider for stage in report.stages for slider in stage.sliders]
+    number = next(i for i, slider in enumerate(sliders) if slider.rule == "small_offset")
+    slider = sliders[number]
+    looser = slider.now + 2
     said = move_slider(browser, number, looser)
-    assert move.passing[looser].clips > move.passing[move.now].clips
-    assert said.startswith(f"{move.passing[looser].clips} clips, ")
-    assert f"+{move.passing[looser].clips - move.passing[move.now].clips} clip" in said
+    assert slider.passing[looser].clips > slider.passing[slider.now].clips
+    assert said.startswith(f"{slider.passing[looser].clips} clips, ")
+    assert f"+{slider.passing[looser].clips - slider.passing[slider.now].clips} clip" in said
     assert "is unknown" in said
     assert 'small_offset: "abs(sync_offset_frames) <= 5"' in said
-    stricter = move.now - 2
+    stricter = slider.now - 2
     said = move_slider(browser, number, stricter)
-    assert f"−{move.passing[move.now].clips - move.passing[stricter].clips} clip" in said
-    assert f"Of {report.kept.clips} clips kept to the end, {move.kept[stricter].clips} clip" in said
-    assert move_slider(browser, number, move.now) == " This is the threshold as it is."
+    assert f"−{slider.passing[slider.now].clips - slider.passing[stricter].clips} clip" in said
+    assert f"Of {report.kept.clips} clips kept to the end, {slider.kept[stricter].clips} clip" in said
+    assert move_slider(browser, number, slider.now) == " This is the present threshold."
 
 
 def test_the_line_of_a_moved_threshold_moves_with_it(browser: webdriver.Chrome, report: ReportData) -> None:
-    moves = [move for stage in report.stages for move in stage.moves]
-    number = next(i for i, move in enumerate(moves) if move.rule == "small_offset")
+    sliders = [slider for stage in report.stages for slider in stage.sliders]
+    number = next(i for i, slider in enumerate(sliders) if slider.rule == "small_offset")
     script = (
-        f"return [...document.querySelectorAll('line.moved[data-move=\"{number}\"]')].map(l => +l.getAttribute('x1'))"
+        f"return [...document.querySelectorAll('line.moved[data-slider=\"{number}\"]')].map(l => +l.getAttribute('x1'))"
     )
     before = browser.execute_script(script)
-    move_slider(browser, number, moves[number].now + 1)
+    move_slider(browser, number, sliders[number].now + 1)
     after = browser.execute_script(script)
     steps = sorted(round(b - a, 3) for a, b in zip(before, after, strict=True))
     assert steps[0] == -steps[1] < 0  # one to the left, one to the right, equally far
-    move_slider(browser, number, moves[number].now)
+    move_slider(browser, number, sliders[number].now)
 
 
 def test_dark_and_light(browser: webdriver.Chrome) -> None:

@@ -1,4 +1,4 @@
-"""Every figure of a report against a count in plain Python."""
+"""Every figure of a report agrees with a count in plain Python."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from curation.annotation.gates import accept
 from curation.annotation.lots import Draw, draw_lot
 from curation.annotation.records import Answer, give, read_lot
 from curation.deciding.bound import Funnel, resolve
+from curation.deciding.lines import Amount
 from curation.deciding.policy import parse_policy
 from curation.deciding.thresholds import Comparison
-from curation.report.amounts import Amount
 from curation.report.data import ReportData, StageData, collect
 from curation.report.histograms import FATES, Bars, Histogram, Text
 from curation.report.page import page
@@ -33,7 +33,7 @@ def amount(clips: Iterable[Clip]) -> Amount:
 
 
 def stage(report: ReportData, name: str) -> StageData:
-    return next(one for one in report.stages if one.line.stage == name)
+    return next(data for data in report.stages if data.line.stage == name)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -79,7 +79,7 @@ def fate_of(clip: Clip, name: str, rules_on_column: set[str]) -> str:
     ],
 )
 def test_a_histogram(world: World, report: ReportData, name: str, column: str, rules: set[str]) -> None:
-    found = next(one for one in stage(report, name).columns if one.column == column)
+    found = next(shown for shown in stage(report, name).columns if shown.column == column)
     assert isinstance(found, Histogram)
     expected: Counter[tuple[int, str]] = Counter()
     values = []
@@ -98,25 +98,32 @@ def test_a_histogram(world: World, report: ReportData, name: str, column: str, r
 
 
 def test_words_are_counted_and_long_texts_are_not_shown(world: World, report: ReportData) -> None:
-    framing = next(one for one in stage(report, "head_body").columns if one.column == "framing")
+    framing = next(shown for shown in stage(report, "head_body").columns if shown.column == "framing")
     assert isinstance(framing, Bars)
     words = Counter(clip.measured["head_body"]["framing"] or "(none)" for clip in world.reached("head_body"))
     assert dict(zip(framing.values, framing.clips.sum(axis=1).tolist(), strict=True)) == words
-    caption = next(one for one in stage(report, "caption").columns if one.column == "caption")
+    caption = next(shown for shown in stage(report, "caption").columns if shown.column == "caption")
     assert caption == Text("caption", caption.meaning, amount(world.reached("caption")))
 
 
 def test_a_threshold_lets_through_today_what_its_stage_does(report: ReportData) -> None:
-    moves = [(one, move) for one in report.stages for move in one.moves]
-    assert [move.rule for _, move in moves] == ["length", "length", "face_size", "small_offset", "in_sync", "in_sync"]
-    for one, move in moves:
-        assert move.positions[move.now] == pytest.approx(move.comparison.threshold)
-        assert move.passing[move.now] == one.line.passed
-        assert move.kept[move.now] == report.kept
+    sliders = [(data, slider) for data in report.stages for slider in data.sliders]
+    assert [slider.rule for _, slider in sliders] == [
+        "length",
+        "length",
+        "face_size",
+        "small_offset",
+        "in_sync",
+        "in_sync",
+    ]
+    for data, slider in sliders:
+        assert slider.positions[slider.now] == pytest.approx(slider.comparison.threshold)
+        assert slider.passing[slider.now] == data.line.passed
+        assert slider.kept[slider.now] == report.kept
 
 
 def with_threshold(clip: Clip, name: str, comparison: Comparison, limit: float) -> bool:
-    """Whether a clip passes a stage in which one comparison has another limit, the others as they are."""
+    """Say whether a clip passes a stage in which one comparison has another limit, the others as they are."""
     column = comparison.column or ""
     value = value_of(clip, name, column)
     number = 0.0 if value is None else float(value)
@@ -134,26 +141,26 @@ def with_threshold(clip: Clip, name: str, comparison: Comparison, limit: float) 
 
 
 def test_moving_a_threshold_is_exact_at_every_position(world: World, report: ReportData) -> None:
-    for one in report.stages:
-        name = one.line.stage
-        for move in one.moves:
-            for at in range(0, len(move.positions), 7):
-                if at == move.now:
+    for data in report.stages:
+        name = data.line.stage
+        for slider in data.sliders:
+            for at in range(0, len(slider.positions), 7):
+                if at == slider.now:
                     continue  # float32 against a decimal fraction: the test above
                 passing = [
                     clip
                     for clip in world.reached(name)
-                    if with_threshold(clip, name, move.comparison, move.positions[at])
+                    if with_threshold(clip, name, slider.comparison, slider.positions[at])
                 ]
-                assert move.passing[at].clips == len(passing), (move.comparison, move.positions[at])
-                assert move.passing[at].seconds == pytest.approx(sum(clip.duration_s for clip in passing))
-                assert move.kept[at].clips == sum(clip.stop is None for clip in passing)
+                assert slider.passing[at].clips == len(passing), (slider.comparison, slider.positions[at])
+                assert slider.passing[at].seconds == pytest.approx(sum(clip.duration_s for clip in passing))
+                assert slider.kept[at].clips == sum(clip.stop is None for clip in passing)
 
 
 def with_missing_model(funnel: Funnel) -> Funnel:
     stages = (
-        replace(plan, unavailable_columns={"sync_offset_frames": "weights"}) if plan.name == "sync" else plan
-        for plan in funnel.stages
+        replace(bound, unavailable_columns={"sync_offset_frames": "weights"}) if bound.name == "sync" else bound
+        for bound in funnel.stages
     )
     return Funnel(funnel.policy, tuple(stages))
 
@@ -163,7 +170,7 @@ def test_what_a_missing_model_lets_pass_no_threshold_stops(world: World) -> None
     sync = stage(report, "sync")
     unmeasured = [clip for clip in world.reached("sync") if clip.measured["sync"]["status"] == "unavailable"]
     assert sync.line.unmeasured == amount(unmeasured)
-    (move,) = (move for move in sync.moves if move.rule == "small_offset")
+    (slider,) = (slider for slider in sync.sliders if slider.rule == "small_offset")
     let_through = [
         clip
         for clip in unmeasured
@@ -173,8 +180,8 @@ def test_what_a_missing_model_lets_pass_no_threshold_stops(world: World) -> None
         is None
     ]
     assert let_through
-    assert move.passing[0] == amount(let_through)  # at less than no offset
-    assert move.passing[move.now] == sync.line.passed
+    assert slider.passing[0] == amount(let_through)  # at less than no offset
+    assert slider.passing[slider.now] == sync.line.passed
 
 
 def picks(report: ReportData, name: str, kind: str) -> dict[str, tuple[Pick, ...]]:
@@ -210,9 +217,9 @@ def test_pictures_come_from_the_clips_and_a_vanished_source_says_so(world: World
 def test_the_same_seed_shows_the_same_clips(world: World, report: ReportData) -> None:
     def shown(seed: int) -> list[list[str]]:
         found = collect(world.catalog, world.funnel, seed=seed)
-        return [[pick.clip_id for pick in sheet.picks] for one in found.stages for sheet in one.sheets]
+        return [[pick.clip_id for pick in sheet.picks] for data in found.stages for sheet in data.sheets]
 
-    first = [[pick.clip_id for pick in sheet.picks] for one in report.stages for sheet in one.sheets]
+    first = [[pick.clip_id for pick in sheet.picks] for data in report.stages for sheet in data.sheets]
     assert shown(0) == first
     assert shown(1) != first
 

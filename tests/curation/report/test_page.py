@@ -1,4 +1,4 @@
-"""The page as a file: complete without JavaScript, safe whatever a catalog holds, and of bounded size."""
+"""The page as a file is complete without JavaScript, safe whatever a catalog holds, and of bounded size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.made_catalog import NASTY, WORD, World
 
 
 class Read(HTMLParser):
-    """A page as a browser takes it apart."""
+    """Takes a page apart as a browser does."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -82,19 +82,19 @@ def test_without_javascript_every_figure_is_there_as_text(report: ReportData, re
         assert f"{stage.line.entered.clips:,}" in read.text
         for rule, gone in stage.line.dropped.items():
             assert f"{rule}: {gone.clips} clip" in read.text
-        for move in stage.moves:
-            assert f"{move.comparison} lets {move.passing[move.now].clips} clip" in read.text.replace(" : ", ": ")
+        for slider in stage.sliders:
+            assert f"{slider.comparison} lets {slider.passing[slider.now].clips} clip" in read.text.replace(" : ", ": ")
     assert report.funnel.policy.text.strip() in "".join(read.texts)
-    for plan in report.funnel.stages:
-        assert plan.digest in read.texts
+    for bound in report.funnel.stages:
+        assert bound.digest in read.texts
 
 
 def test_the_data_for_the_sliders_are_those_of_the_report(html: str, report: ReportData) -> None:
-    (text,) = re.findall(r'<script type="application/json" id="moves">(.*?)</script>', html)
-    moves = [move for stage in report.stages for move in stage.moves]
-    for data, move in zip(json.loads(text), moves, strict=True):
-        assert data["clips"] == [amount.clips for amount in move.passing]
-        assert data["clips"][data["now"]] == move.passing[move.now].clips
+    (text,) = re.findall(r'<script type="application/json" id="sliders">(.*?)</script>', html)
+    sliders = [slider for stage in report.stages for slider in stage.sliders]
+    for data, slider in zip(json.loads(text), sliders, strict=True):
+        assert data["clips"] == [amount.clips for amount in slider.passing]
+        assert data["clips"][data["now"]] == slider.passing[slider.now].clips
 
 
 def test_the_page_stays_small(world: World, html: str) -> None:

@@ -1,4 +1,4 @@
-"""`funnel report` as it is typed, and what it says when it cannot write."""
+"""`funnel report` works as it is typed, and says so when it cannot write."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_command_writes_the_page(world: World, tmp_path: Path) -> None:
 
 def refusal(*words: str) -> str:
     done = CliRunner().invoke(app, ["report", *words])
-    assert isinstance(done.exception, UserError)  # one line and exit code 2: funnel/guard.py
+    assert isinstance(done.exception, UserError)  # one line and exit code 2: funnel/command_line.py
     return str(done.exception)
 
 

@@ -1,4 +1,4 @@
-"""A Ray for the module, an empty catalog and an empty pool."""
+"""These fixtures give a Ray for the module, an empty catalog and an empty pool."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from catalogs.catalog import Catalog
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A local Ray whose workers leave a file per scorer call in this folder."""
+    """Start a local Ray whose workers leave a file per scorer call in this folder."""
     folder = tmp_path_factory.mktemp("calls")
     os.environ["FAKE_CALLS"] = str(folder)
     ray.shutdown()  # whoever ran before in this process

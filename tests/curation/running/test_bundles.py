@@ -1,18 +1,19 @@
-"""How large bundles are made: their usual size where clips cost something, larger where they do not."""
+"""Bundles have their usual size where clips cost something, and are larger where they do not."""
 
 import numpy as np
 import pyarrow as pa
 
 from catalogs.layout import Shard
+from catalogs.whereabouts import SPAN_COLUMNS
 from curation.running.bundles import BundleSize, bundles
-from curation.running.units import SPAN_COLUMNS, Bundle, Tasks, Unit
+from curation.running.units import Bundle, Tasks, Unit
 from runner.pace import Pace
 
 SIZE = BundleSize(usual=4, most=40, seconds=10.0)
 
 
 def unit(clips: int) -> Unit:
-    """A unit of clips that are told apart by where they begin."""
+    """Make a unit of clips that are told apart by where they begin."""
     numbers = np.arange(clips)
     columns = {name: pa.array([f"{name}{i}" for i in numbers]) for name in SPAN_COLUMNS}
     columns |= {name: pa.array(numbers.astype(float)) for name in ("start_s", "end_s")}
@@ -50,7 +51,7 @@ def test_one_slow_unit_does_not_change_the_pace() -> None:
 
 
 def starts(bundle: Bundle) -> list[list[int]]:
-    """Where the clips of each of its units begin."""
+    """Return where the clips of each unit of a bundle begin."""
     return [[int(task.span.start_s) for task in unit.tasks] for unit in bundle.units]
 
 

@@ -45,7 +45,7 @@ def _local_web(monkeypatch):
 
 
 def funnel_for(server, concurrency=4):
-    """A plain stage, captions (number 2 is dropped), a plain stage."""
+    """Make a funnel of a plain stage, captions (number 2 is dropped) and a plain stage."""
 
     def fake(name, *scorer):
         stage = fake_stage(name, *scorer)
@@ -64,13 +64,13 @@ def worker_for(catalog, funnel):
 
 
 def committed(catalog, funnel):
-    """Stage -> (rows, failures without their time), sorted by clip."""
+    """Read what is committed, by stage: rows, and failures without their time, sorted by clip."""
     found = {}
-    for plan in funnel.measuring:
-        parts = [catalog.store.read_table(name) for name in catalog.measurement_parts(plan.name, plan.digest)]
+    for bound in funnel.measuring:
+        parts = [catalog.store.read_table(name) for name in catalog.measurement_parts(bound.name, bound.digest)]
         rows = [row for part in parts for row in part.to_pylist()]
-        failures = catalog.failures(plan.name, plan.digest).drop_columns(["failed_at", "traceback"]).to_pylist()
-        found[plan.name] = (sorted(rows, key=lambda row: row["clip_id"]), sorted(failures, key=lambda row: row["id"]))
+        failures = catalog.failures(bound.name, bound.digest).drop_columns(["failed_at", "traceback"]).to_pylist()
+        found[bound.name] = (sorted(rows, key=lambda row: row["clip_id"]), sorted(failures, key=lambda row: row["id"]))
     return found
 
 
@@ -215,7 +215,7 @@ def test_a_clip_that_hangs_in_a_batch_of_its_own_is_convicted(catalog, unit, mon
 
 
 def test_what_a_single_clip_has_passed_is_committed_before_the_next_stage(catalog, unit, monkeypatch):
-    """Should that one kill the process, the stage before it, which takes several clips at once, is not to blame."""
+    """If the next stage kills the process, the one before, which takes several clips at once, is not to blame."""
     before = {}
 
     def note(self, clip):
@@ -244,7 +244,7 @@ def test_what_a_refused_commit_has_left_is_counted_by_the_next_try(catalog, unit
             worker.run(Bundle((unit,)), threading.Event())
         monkeypatch.setattr(Store, "write_table", write)
         again = worker.run(Bundle((unit.again(),)), threading.Event())
-    assert (again.clips, again.measured, again.kept) == (
+    assert (again.items, again.measured, again.kept) == (
         CLIPS,
         {"first": CLIPS, "caption": CLIPS, "second": CLIPS - 1},
         {"first": CLIPS, "caption": CLIPS - 1, "second": CLIPS - 1},
@@ -255,11 +255,11 @@ def test_what_another_driver_has_measured_is_not_counted(catalog, unit):
     with chat_server(captioning()) as server:
         worker = worker_for(catalog, funnel_for(server))
         worker.run(Bundle((unit,)), threading.Event())
-        assert worker.run(Bundle((unit,)), threading.Event()).clips == 0
+        assert worker.run(Bundle((unit,)), threading.Event()).items == 0
 
 
 def hang_after(finished, funnel, catalog, unit, monkeypatch):
-    """A unit whose captioner hangs after so many clips, until the watchdog has spoken and ends the process."""
+    """Work on a unit whose captioner hangs after so many clips, until the watchdog has spoken and ends the process."""
     score_many = SkyCaptionerScorer.score_many
 
     def hanging(self, clips):

@@ -1,4 +1,4 @@
-"""Several nodes: one dies in the middle of a run, one joins; every clip ends with exactly one row."""
+"""Where a node dies in the middle of a run, or joins, every clip ends with exactly one row."""
 
 import os
 import time
@@ -55,7 +55,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def cluster(calls: Path) -> Iterator[Cluster]:
-    """A head without workers and one node with a single CPU."""
+    """Start a head without workers and one node with a single CPU."""
     ray.shutdown()  # whoever ran before in this process
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     nodes.add_node(num_cpus=1)

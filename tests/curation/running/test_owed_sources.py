@@ -1,4 +1,4 @@
-"""What the first two phases owe, over catalogs that a test writes itself."""
+"""What the first two phases owe is known, of catalogs that a test writes itself."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -24,7 +24,7 @@ SPLIT = FUNNEL.split
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
-    """Four sources; s0 is cut."""
+    """Make a catalog of four sources, of which s0 is cut."""
     catalog = Catalog.open_or_create(str(tmp_path / "cat"))
     for number in range(4):
         see(catalog, f"s{number}", f"/{number}.mp4")

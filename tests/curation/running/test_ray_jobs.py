@@ -1,4 +1,4 @@
-"""`ray job submit` for real: a head node on loopback with token authentication, stages as jobs, exit codes, resume."""
+"""`ray job submit` works for real: a head node on loopback with token authentication, stages as jobs, resume."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def head() -> Iterator[Head]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalog of three ingested sources with sound, and a policy."""
+    """Make a catalog of three ingested sources with sound, and a policy."""
     folder = tmp_path_factory.mktemp("world")
     (folder / "policy.yaml").write_text(POLICY)
     (folder / "pool").mkdir()
@@ -49,7 +49,7 @@ def options(world: Path) -> list[str]:
 
 
 def rows(world: Path, stage: str) -> list[str]:
-    """Clip ids of every committed row of the stage, repeated where the files repeat them."""
+    """List the clip ids of every committed row of the stage, repeated where the files repeat them."""
     catalog = Catalog.open(str(world / "cat"))
     names = catalog.store.find(f"measurements/{stage}")
     return sorted(
@@ -65,7 +65,7 @@ def clip_ids(world: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def first_job(head: Head, world: Path) -> subprocess.CompletedProcess[str]:
-    """Splits and measures the sound of every clip, fused."""
+    """Run a job that splits, and measures the sound of every clip, fused."""
     command = ["python", "-m", "stages.scene_split", *options(world), "--stages", "scene_split,audio_quality"]
     return head.submit(*command, FUNNEL_LOG="json")
 

@@ -1,4 +1,4 @@
-"""What goes wrong for a passing reason is tried again, what is quarantined comes back on request, drivers may die."""
+"""What fails for a passing reason is tried again, what is quarantined comes back on request, and drivers may die."""
 
 import os
 import signal
@@ -74,7 +74,7 @@ def test_a_source_that_could_not_be_read_is_cut_by_the_next_run(calls: Path, cat
 @pytest.fixture
 def retry_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """`funnel retry` finds the fake funnel as that of the last run."""
-    monkeypatch.setattr("curation.deciding.recorded.funnel_of", lambda *_: fake_funnel())
+    monkeypatch.setattr("funnel.policies.funnel_to_read", lambda *_: fake_funnel())
 
 
 def funnel_retry(*words: str) -> int:
@@ -92,14 +92,14 @@ def test_quarantined_clips_come_back(
     assert funnel_retry(catalog.store.url, "--code", "crashed") == 0
     assert "nothing to retry" in capsys.readouterr().out
     assert funnel_retry(catalog.store.url, "--code", "internal", "--max-failure-rate", "1") == 0
-    assert "1 failures tried again: 0 came back" in capsys.readouterr().out
+    assert "1 failures tried again: 0 succeeded" in capsys.readouterr().out
     os.environ["FAKE_MENDED"] = "1"  # for a Ray that is not started yet; the running one has its own environment
     ray.shutdown()
     try:
         assert funnel_retry(catalog.store.url, "--stage", "first") == 0
     finally:
         del os.environ["FAKE_MENDED"]
-    assert "1 failures tried again: 1 came back" in capsys.readouterr().out
+    assert "1 failures tried again: 1 succeeded" in capsys.readouterr().out
     assert calls_since(calls, before) == {"FakeScorer": 2, "SecondScorer": 1}
     assert kept(catalog, fake_funnel()) == 3
 
@@ -118,7 +118,7 @@ def test_a_file_that_could_not_be_used_is_read_again(
     os.utime(pool / "2.mp4", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert not run(catalog, fake_funnel(), pool).worked
     assert funnel_retry(catalog.store.url, "--stage", "ingest") == 0
-    assert "1 failures tried again: 1 came back" in capsys.readouterr().out
+    assert "1 failures tried again: 1 succeeded" in capsys.readouterr().out
     assert kept(catalog, fake_funnel()) == 2
 
 
@@ -130,7 +130,7 @@ def test_a_failure_that_is_now_another_one_has_not_come_back(
     run(catalog, fake_funnel(), pool)
     (pool / "2.mp4").unlink()
     assert funnel_retry(catalog.store.url, "--code", "not_media", "--max-failure-rate", "1") == 0
-    assert "1 failures tried again: 0 came back" in capsys.readouterr().out
+    assert "1 failures tried again: 0 succeeded" in capsys.readouterr().out
     assert failed(catalog, fake_funnel()) == [("ingest", "not_found", 1)]
 
 
@@ -149,7 +149,7 @@ def test_a_file_that_was_overwritten_with_a_good_one_comes_back(
     if first == "run":
         run(catalog, fake_funnel(), pool)
     assert funnel_retry(catalog.store.url, "--stage", "ingest", "--max-failure-rate", "1") == 0
-    said = "2 failures tried again: 1 came back" if first == "retry" else "1 failures tried again: 0 came back"
+    said = "2 failures tried again: 1 succeeded" if first == "retry" else "1 failures tried again: 0 succeeded"
     assert said in capsys.readouterr().out
     assert failed(catalog, fake_funnel()) == [("ingest", "not_found", 1)]
     assert kept(catalog, fake_funnel()) == 2
@@ -179,7 +179,7 @@ def wait_for_calls(folder: Path, before: set[str], count: int) -> None:
 
 
 def cut(catalog: Catalog, pool: Path) -> None:
-    """Ingested and split, nothing measured."""
+    """Make a catalog that is ingested and split, with nothing measured."""
     run(catalog, fake_funnel(), pool, only=frozenset({"scene_split"}))
 
 

@@ -1,5 +1,8 @@
-"""Every reference backend from a pool of videos to rows in the catalog, through Ray: its own library, tiny weights in
-the published format, declared as one's own. Then the lite profile in the same catalog: nothing is mixed."""
+"""Every reference backend goes from a pool of videos to rows in the catalog, through Ray.
+
+Each uses its own library and tiny weights in the published format, declared as one's own. Then the lite profile runs in
+the same catalog: nothing is mixed.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ LITE = "name: small\nstages: [person_count, face_count, head_body, language, spe
 
 @dataclass(frozen=True)
 class Measured:
-    """What the module's runs left behind.
+    """Holds what the module's runs left behind.
 
     Attributes:
         reference: with a served captioner; ``own_captioner`` with one in the worker, otherwise the same.
@@ -66,7 +69,7 @@ class Measured:
     server: ChatServerDouble
 
     def row(self, funnel: Funnel, stage: str) -> dict[str, Any]:
-        """The one measurement of a stage under a funnel's fingerprint."""
+        """Read the one measurement of a stage under a funnel's fingerprint."""
         parts = self.catalog.measurement_parts(stage, funnel.digests[stage])
         (row,) = (row for part in parts for row in self.catalog.store.read_table(part).to_pylist())
         return row
@@ -74,7 +77,7 @@ class Measured:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
-    """Four seconds of a woman who talks, measured under both profiles by the workers of one local Ray."""
+    """Measure four seconds of a woman who talks, under both profiles, by the workers of one local Ray."""
     from curation.demo.compose import render
     from curation.demo.pool import ENGLISH
     from curation.demo.spec import Shot, SourceSpec
@@ -132,7 +135,8 @@ def test_nothing_failed_and_each_run_measured_what_it_owed(measured: Measured) -
 
 def test_the_fingerprints_hold_the_hashes_of_the_declared_files(measured: Measured) -> None:
     declared = json.loads((registry.require("dwpose").parent / "own_weights.json").read_text())
-    recorded = {name: sha256 for plan in measured.reference.stages for name, sha256 in plan.fingerprint.weights.items()}
+    fingerprints = [bound.fingerprint for bound in measured.reference.stages]
+    recorded = {name: sha256 for found in fingerprints for name, sha256 in found.weights.items()}
     assert {name: recorded[name] for name in declared} == {name: entry["sha256"] for name, entry in declared.items()}
     assert len(declared) == 9
 

@@ -1,4 +1,4 @@
-"""The whole run on Ray, with fake scorers: what is owed, what is kept, what a crash costs."""
+"""A whole run on Ray, with fake scorers, measures what is owed, keeps what it should, and survives crashes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +49,9 @@ def test_a_clip_stops_at_its_first_failing_rule(calls: Path, catalog: Catalog, p
     run(catalog, funnel, pool)
     assert calls_since(calls, before) == {"FakeScorer": 10, "SecondScorer": 4}
     split, first, second = count_funnel(catalog, funnel).stages
-    assert (split.clips_in, split.kept) == (10, 10)
-    assert (first.clips_in, first.kept, first.dropped) == (10, 4, {"rule": 6})
-    assert (second.clips_in, second.kept, second.pending) == (4, 4, 0)
+    assert (split.entered.clips, split.passed.clips) == (10, 10)
+    assert (first.entered.clips, first.passed.clips, first.dropped["rule"].clips) == (10, 4, 6)
+    assert (second.entered.clips, second.passed.clips, second.pending.clips) == (4, 4, 0)
 
 
 def test_a_new_threshold_measures_only_the_newly_admitted(calls: Path, catalog: Catalog, pool: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_missing_model_is_answered_by_the_policy(
     assert calls_since(calls, before) == ({"SecondScorer": 3} if kept else {})
     views = open_views(catalog, funnel)
     assert views.execute("SELECT count(*) FROM curated").fetchone() == (kept,)
-    assert count_funnel(catalog, funnel).stages[1].unavailable == 3
+    assert count_funnel(catalog, funnel).stages[1].unmeasured.clips == 3
 
 
 def test_a_moved_file_keeps_its_measurements(calls: Path, catalog: Catalog, pool: Path) -> None:
@@ -196,9 +196,9 @@ def test_only_the_named_stages_run(calls: Path, catalog: Catalog, pool: Path, mo
     funnel = fake_funnel(first="number < 2")
     paid_for = []  # a worker's memory and share of a GPU are those of these stages
 
-    def fused(plans: tuple[BoundStage, ...], gpus: float) -> Resources:
-        paid_for.append([plan.name for plan in plans])
-        return fused_resources(plans, gpus)
+    def fused(stages: tuple[BoundStage, ...], gpus: float) -> Resources:
+        paid_for.append([bound.name for bound in stages])
+        return fused_resources(stages, gpus)
 
     monkeypatch.setattr(phases, "fused_resources", fused)
     run(catalog, funnel, pool, only=frozenset({"scene_split"}))

@@ -1,4 +1,4 @@
-"""A run whose pool and catalog both lie on a real S3 server that throttles, fails and cuts connections."""
+"""A run works whose pool and catalog both lie on a real S3 server that throttles, fails and cuts connections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture
 def calls(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A local Ray, started when the environment points at the bucket; its workers leave a file per scorer call."""
+    """Start a local Ray once the environment points at the bucket; its workers leave a file per scorer call."""
     folder = tmp_path / "calls"
     folder.mkdir()
     monkeypatch.setenv("FAKE_CALLS", str(folder))

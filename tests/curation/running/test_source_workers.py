@@ -1,4 +1,4 @@
-"""The workers of ingest and scene_split, in this process."""
+"""The workers of ingest and scene_split run in this process."""
 
 import threading
 from dataclasses import replace
@@ -19,7 +19,7 @@ SPLIT = fake_funnel().split
 
 @pytest.fixture
 def split_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files that any splitter has been given."""
+    """List the files that any splitter has been given."""
     paths: list[str] = []
     split = FakeSplitter.split
     monkeypatch.setattr(
@@ -33,17 +33,17 @@ def worker(catalog: Catalog) -> SplitWorker:
 
 
 def batch(*paths: str) -> Batch:
-    return Batch(tuple(SourceFile(Path(path).stem, path, 1.0) for path in paths))
+    return Batch(tuple(SourceFile(Path(path).stem, path, duration_s=1.0) for path in paths))
 
 
-def test_what_another_driver_has_cut_since_the_plan_is_not_cut_again(catalog: Catalog, split_paths: list[str]) -> None:
+def test_what_another_driver_has_cut_meanwhile_is_not_cut_again(catalog: Catalog, split_paths: list[str]) -> None:
     late = worker(catalog)
     worker(catalog).run(batch("/2.mp4", "/3.mp4"), threading.Event())
     split_paths.clear()
     tally = late.run(batch("/1.mp4", "/2.mp4"), threading.Event())
     assert split_paths == ["/1.mp4"]
     assert (tally.items, tally.measured["scene_split"]) == (1, 1)
-    assert late.run(batch("/3.mp4"), threading.Event()).clips == 0  # seen with the first look already
+    assert late.run(batch("/3.mp4"), threading.Event()).items == 0  # seen with the first look already
     assert sum(len(catalog.clips(shard)) for shard in catalog.clip_shards(SPLIT.digest)) == 1 + 2 + 3
 
 
@@ -51,7 +51,7 @@ def test_a_source_whose_file_is_another_now_is_not_cut(catalog: Catalog, tmp_pat
     paths = [tmp_path / "2.mp4", tmp_path / "3.mp4", tmp_path / "bad.mp4"]
     for path in paths:
         path.write_text("another video")
-    same, replaced, unreadable = (SourceFile(path.stem, str(path), 1.0, stamp=1) for path in paths)
+    same, replaced, unreadable = (SourceFile(path.stem, str(path), 1, duration_s=1.0) for path in paths)
     same = replace(same, stamp=None)
     worker(catalog).run(Batch((same, replaced, unreadable)), threading.Event())
     assert [len(catalog.clips(shard)) for shard in catalog.clip_shards(SPLIT.digest)] == [2]
@@ -60,19 +60,19 @@ def test_a_source_whose_file_is_another_now_is_not_cut(catalog: Catalog, tmp_pat
     assert found == {"3": "changed", "bad": "changed"}
 
 
-def test_what_the_plan_has_seen_is_not_read_again(
+def test_parts_that_were_known_when_sources_were_listed_are_not_read_again(
     catalog: Catalog, split_paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker(catalog).run(batch("/2.mp4"), threading.Event())
-    planned = frozenset(catalog.clip_parts(SPLIT.digest))
-    late = SplitWorker(str(catalog.store.url), SPLIT, MediaLimits(), None, planned)
+    known = frozenset(catalog.clip_parts(SPLIT.digest))
+    late = SplitWorker(str(catalog.store.url), SPLIT, MediaLimits(), None, known)
     worker(catalog).run(batch("/3.mp4"), threading.Event())
     read: list[str] = []
     sources_in = Catalog.sources_in
     monkeypatch.setattr(Catalog, "sources_in", lambda self, part: read.append(part) or sources_in(self, part))
-    assert late.run(batch("/3.mp4", "/4.mp4"), threading.Event()).clips == 1
-    assert len(planned) == len(read) == 1
-    assert not planned & set(read)
+    assert late.run(batch("/3.mp4", "/4.mp4"), threading.Event()).items == 1
+    assert len(known) == len(read) == 1
+    assert not known & set(read)
 
 
 def test_a_look_is_one_listing_and_reads_a_part_once(
@@ -84,10 +84,10 @@ def test_a_look_is_one_listing_and_reads_a_part_once(
         monkeypatch.setattr(
             Store, name, lambda self, *args, name=name, method=method: asked.append(name) or method(self, *args)
         )
-    one = worker(catalog)
+    splitting = worker(catalog)
     for path in ("/1.mp4", "/2.mp4", "/3.mp4", "/4.mp4"):
         asked.clear()
-        one.run(batch(path), threading.Event())
+        splitting.run(batch(path), threading.Event())
         assert asked.count("find_prefix") == 1
         assert "find" not in asked
         assert asked.count("read_table") == (0 if path == "/1.mp4" else 1)

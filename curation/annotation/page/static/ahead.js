@@ -1,4 +1,4 @@
-// Has the next clips written by the server and loaded by the browser while the one before is watched.
+// While a clip is watched, the server already writes the next clips and the browser loads them.
 
 import { Failure, get } from "./api.js";
 import { make } from "./dom.js";
@@ -15,7 +15,7 @@ export class Ahead {
   async prepare(numbers) {
     const wanted = numbers.slice(0, AHEAD);
     for (const number of this.ready.keys()) if (!wanted.includes(number)) this.ready.delete(number);
-    for (const number of wanted.filter((one) => !this.ready.has(one))) {
+    for (const number of wanted.filter((item) => !this.ready.has(item))) {
       this.ready.set(number, []);
       for (const which of this.clips) {
         try {
@@ -24,7 +24,7 @@ export class Ahead {
           this.ready.get(number)?.push(video);
         } catch (failure) {
           if (!(failure instanceof Failure)) throw failure;
-          this.ready.delete(number); // why is told when it is shown
+          this.ready.delete(number); // the reason is shown when the item is
         }
       }
     }

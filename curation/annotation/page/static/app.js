@@ -1,4 +1,4 @@
-// The entry: what the lot is, who judges, and then the page (page.js).
+// The page starts here: it asks for the lot and the annotator's name, then shows the items (page.js).
 
 import { get } from "./api.js";
 import { byId, sayTrouble } from "./dom.js";
@@ -6,7 +6,7 @@ import { Page } from "./page.js";
 
 const NAME = "funnel/annotator";
 
-// The annotator's name: the server's, the one this browser knows, or the one that is asked for now.
+// Returns the annotator's name: the server's, the one that this browser knows, or the one that is asked for now.
 function nameOf(lot, anew) {
   const known = lot.annotator || (!anew && localStorage.getItem(NAME));
   if (known) return Promise.resolve(known);

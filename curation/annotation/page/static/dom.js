@@ -1,4 +1,4 @@
-// Elements made by hand. Text only ever becomes text nodes: what comes from files or people is never markup.
+// Makes elements. Text only becomes text nodes, so that text from files or people is never read as markup.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -15,7 +15,7 @@ export function make(tag, properties = {}, ...children) {
 
 export const key = (text) => make("kbd", {}, text);
 
-// What goes wrong, across the page; empty when all is well again.
+// Shows an error across the page; an empty text hides it.
 export function sayTrouble(text) {
   byId("trouble").textContent = text;
   byId("trouble").hidden = !text;

@@ -1,13 +1,13 @@
-// Says that nothing needs this annotator any more. Undo and the keys that go to other items work in it: the last
-// answer is the one that is regretted here. What is not saved yet is said, so that nobody closes the page over it.
+// Says that no item needs this annotator any more. Undo and the keys that go to other items work here too, because this
+// is where an annotator wants to change the last answer. The text warns against closing the page too early.
 
 import { byId, make } from "./dom.js";
 
-// extra: items that others have judged and this annotator has not. goOn(): begin with those.
+// extra: items that others have judged and this annotator has not. goOn(): shows those.
 export function sayDone(extra, goOn) {
   const dialog = byId("done-dialog");
   byId("done-text").textContent = extra
-    ? `Every clip that needs you is judged. There are ${extra} that others have judged: your opinion on them tells ` +
+    ? `Every clip that needs you is judged. There are ${extra} that others have judged: your answers on them show ` +
       "how far people agree."
     : "You have judged every clip of this lot, and can close the page once it says “saved”. The arrow keys go back to " +
       "any of them, z takes the last answer back.";

@@ -1,4 +1,4 @@
-// The stage's numbers and rules of one item, as a table; and what the item is.
+// Shows the stage's numbers and rules of one item as tables.
 
 import { make } from "./dom.js";
 

@@ -1,5 +1,5 @@
-// What is asked of one item, by mode. A form holds a draft and calls `submit({verdict, reasons, scores})` when the draft
-// is complete; its `press(key)` returns whether it took the key.
+// A form asks for the answer to one item, by mode. It holds a draft and calls `submit({verdict, reasons, scores})` when
+// the draft is complete; `press(key)` returns whether the form used the key.
 
 import { key, make } from "./dom.js";
 
@@ -21,8 +21,8 @@ export function makeForm(lot, submit) {
   return lot.mode === "verdict" ? new VerdictForm(lot, submit) : new AxesForm(lot, submit);
 }
 
-// good / bad / unsure. Where the lot has reasons for a verdict (lot.reasons), Enter or the verdict's own key a second
-// time saves; otherwise the verdict saves at once.
+// Asks for good, bad or unsure. Where the lot has reasons for a verdict (lot.reasons), Enter or the verdict's own key a
+// second time saves; otherwise the verdict is saved at once.
 class VerdictForm {
   constructor(lot, submit) {
     this.lot = lot;
@@ -60,7 +60,7 @@ class VerdictForm {
     else this.draw();
   }
 
-  // The reasons of the verdict; those of a bad clip before there is one, to be read while the clip plays.
+  // Returns the reasons of the verdict; before there is a verdict those of a bad clip, to be read while the clip plays.
   #offered() {
     return this.lot.reasons[this.verdict || "bad"];
   }
@@ -97,7 +97,7 @@ class VerdictForm {
   }
 }
 
-// One choice per axis, in order; the last one saves. Scale: keys 0, 1, 2. Pair: 1 = A, 2 = equal, 3 = B.
+// Asks for one choice per axis, in order; the last one saves. Scale: keys 0, 1, 2. Pair: 1 = A, 2 = equal, 3 = B.
 class AxesForm {
   constructor(lot, submit) {
     this.lot = lot;
@@ -112,7 +112,7 @@ class AxesForm {
     this.draw();
   }
 
-  // [key, value, label] of one axis.
+  // Returns [key, value, label] of each level of an axis.
   #levels(axis) {
     if (this.lot.mode === "pair") return [["1", -1, "A"], ["2", 0, "equal"], ["3", 1, "B"]];
     return axis.levels.map((label, level) => [String(level), level, label]);

@@ -1,4 +1,4 @@
-// The keyboard: which key does what, said once for the page, the help and the hints.
+// Says which key does what, for the page, the help and the hints.
 
 import { byId, key, make } from "./dom.js";
 
@@ -22,11 +22,11 @@ const ANSWERS = {
     [["Enter"], "save with these reasons, or with none (the verdict's own key again does the same)"],
     [["Esc"], "leave without saving"],
   ],
-  scale: [[["0", "1", "2"], "score each question in turn; the last one saves"], [["Backspace"], "question before"]],
-  pair: [[["1", "2", "3"], "A is better, equal, B is better"], [["Backspace"], "question before"]],
+  scale: [[["0", "1", "2"], "score each question in turn; the last one saves"], [["Backspace"], "previous question"]],
+  pair: [[["1", "2", "3"], "A is better, equal, B is better"], [["Backspace"], "previous question"]],
 };
 
-// The keys of this lot.
+// Returns the keys of this lot.
 export function keysOf(lot) {
   const extra = [];
   if (lot.mode === "verdict") extra.push([["s"], "show or hide the scores", "scores", false]);
@@ -36,7 +36,7 @@ export function keysOf(lot) {
   return [...COMMON.slice(0, -1), ...extra, COMMON.at(-1)];
 }
 
-// What can be done from the dialog that says that the lot is done.
+// Actions whose keys also work in the dialog that says that the lot is done.
 const FROM_DONE = ["undo", "next", "previous"];
 
 const nameOf = (event) =>
@@ -44,7 +44,7 @@ const nameOf = (event) =>
 
 // Calls actions[name]() for its key; the form gets every key first.
 export function listen(lot, form, actions) {
-  const names = new Map(keysOf(lot).flatMap(([keys, , name]) => keys.map((one) => [one, name])));
+  const names = new Map(keysOf(lot).flatMap(([keys, , name]) => keys.map((pressed) => [pressed, name])));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const dialog = document.querySelector("dialog[open]");
@@ -72,7 +72,7 @@ export function listen(lot, form, actions) {
 export function describe(lot) {
   const all = [...ANSWERS[lot.mode].map(([keys, what]) => [keys, what]), ...keysOf(lot)];
   byId("keys").replaceChildren(...all.flatMap(([keys, what]) =>
-    [make("dt", {}, ...keys.flatMap((one, i) => (i ? [" ", key(label(one))] : [key(label(one))]))),
+    [make("dt", {}, ...keys.flatMap((name, i) => (i ? [" ", key(label(name))] : [key(label(name))]))),
       make("dd", {}, what)]));
   byId("hints").replaceChildren(...keysOf(lot).filter(([, , , hinted]) => hinted).map(([keys, what]) =>
     make("span", {}, key(label(keys[0])), ` ${what}`)));

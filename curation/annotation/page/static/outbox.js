@@ -1,13 +1,14 @@
-// Answers on their way to the server. Each waits in the browser's storage until the server has said that it is on disk,
-// so that a closed tab, a server that has gone or a full disk loses nothing.
+// Sends answers to the server. Each stays in the browser's storage until the server has said that it is on disk, so
+// that a closed tab, a server that has gone or a full disk loses nothing.
 
 import { Failure, post } from "./api.js";
 
 const RETRY_SECONDS = [1, 2, 5, 10, 15];
 
 export class Outbox {
-  // prefix: of the storage keys; says which lot and annotator. told(event): what became of an answer, {kind, waiting}:
-  // sending, saved (with reply), waiting (why, seconds until the next try), refused (answer, why), elsewhere.
+  // prefix: beginning of the storage keys; names the lot and the annotator. told(event): called with the state of an
+  // answer, {kind, waiting}: sending, saved (with reply), waiting (why, seconds until the next try), refused (answer,
+  // why), elsewhere.
   constructor(prefix, told) {
     this.prefix = `${prefix}/`;
     this.told = told;
@@ -15,7 +16,7 @@ export class Outbox {
     this.tries = 0;
     this.sending = false;
     this.timer = 0;
-    // Another tab of this annotator has sent it. Sent once more, it would undo what was said there since.
+    // Another tab of this annotator has sent the answer. Sent once more, it would replace a newer answer given there.
     addEventListener("storage", ({ key, newValue }) => {
       if (newValue === null && this.waiting.delete(key)) this.told({ kind: "elsewhere", waiting: this.waiting.size });
     });

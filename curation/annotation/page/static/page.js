@@ -1,5 +1,5 @@
-// One item after another. The server names the items (work.next); this file shows one, takes its answer, and moves on
-// without waiting for the disk, because the outbox keeps what is on its way.
+// Shows one item after another. The server names the items (work.next); this file shows one, takes its answer, and goes
+// on without waiting for the disk, because the outbox keeps answers until they are stored.
 
 import { Ahead } from "./ahead.js";
 import { Failure, get } from "./api.js";
@@ -23,12 +23,12 @@ export class Page {
     this.answers = new Map(Object.entries(work.answers).map(([number, answer]) => [Number(number), answer]));
     this.before = []; // for undo: [item number, the answer that it had, or null]
     this.number = 0;
-    this.visit = 0; // which showing of an item an answer that arrives late belongs to
+    this.visit = 0; // counts shown items, so that a late reply of the server is not used for another item
     this.isLooping = true;
     this.isOffline = false;
-    this.goesBeyond = false; // also what enough others have judged
+    this.goesBeyond = false; // whether items are shown that enough others have judged
     this.boxesShown = false;
-    this.notes = new Map(); // written for items that are not judged yet
+    this.notes = new Map(); // notes on items that are not judged yet
     this.ahead = new Ahead(lot.mode);
     this.progress = new Progress();
     this.outbox = new Outbox(`funnel/outbox/${lot.key}/${annotator}`, (event) => this.#told(event));
@@ -71,7 +71,7 @@ export class Page {
     byId("scores").replaceChildren();
     this.#describe(number, visit);
     await this.#loadClips(visit);
-    if (visit === this.visit) this.ahead.prepare(this.work.next.filter((one) => one !== number));
+    if (visit === this.visit) this.ahead.prepare(this.work.next.filter((item) => item !== number));
   }
 
   async #loadClips(visit) {
@@ -95,7 +95,7 @@ export class Page {
       if (this.boxesShown) this.#fetchBoxes();
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;
-      const advice = this.lot.mode === "verdict" ? "; u says that you are unsure" : "";
+      const advice = this.lot.mode === "verdict" ? "; press u for unsure" : "";
       if (visit === this.visit) player.clear(`cannot be played: ${failure.message}${advice}`);
     }
   }
@@ -115,9 +115,9 @@ export class Page {
 
   #activate(player) {
     this.active = player;
-    for (const one of this.players) {
-      one.element.classList.toggle("active", one === player);
-      if (one !== player) one.video.pause();
+    for (const each of this.players) {
+      each.element.classList.toggle("active", each === player);
+      if (each !== player) each.video.pause();
     }
     this.wave.show(player.clip && player.clip.peaks);
   }
@@ -141,7 +141,7 @@ export class Page {
     this.#showNext();
   }
 
-  // A note for a judged item is saved as soon as the field is left; for another one it waits for the verdict.
+  // A note on a judged item is saved as soon as the field is left; on another item it is saved with the verdict.
   #noteChanged() {
     const note = byId("note").value.trim();
     const answer = this.answers.get(this.number);
@@ -170,18 +170,18 @@ export class Page {
     const taken = this.answers.get(number);
     const { verdict, reasons, scores, note, seconds } = answer || { verdict: null, reasons: [], scores: {}, note: "" };
     this.#give({ number, verdict, reasons, scores, note, seconds: seconds || 0 });
-    if (taken) this.notes.set(number, taken.note); // what was written by hand is not written again
+    if (taken) this.notes.set(number, taken.note); // a note is kept, so that nobody has to write it again
     this.show(number);
   }
 
-  // For undo after a reload: the newest answer that the server knows.
+  // Returns the newest answer that the server knows, for undo after a reload.
   #lastGiven() {
     const given = [...this.answers].filter(([, answer]) => answer.answered_at);
-    given.sort(([, one], [, two]) => (one.answered_at < two.answered_at ? -1 : 1));
+    given.sort(([, first], [, second]) => (first.answered_at < second.answered_at ? -1 : 1));
     return given.length ? [given.at(-1)[0], null] : null;
   }
 
-  // What became of an answer.
+  // Shows the state of an answer that is being sent.
   #told(event) {
     const words = {
       sending: () => "saving …",
@@ -217,13 +217,13 @@ export class Page {
     const open = (number) => !this.answers.has(number);
     const { next, needed } = this.work;
     let wanted = (this.goesBeyond ? next : next.slice(0, needed)).filter(open);
-    // The server names a few at a time. While it is away, go on with whatever this annotator has not judged.
+    // The server names a few items at a time. While it does not answer, go on with all that are not judged here yet.
     if (!wanted.length && (this.isOffline || needed > next.length))
       wanted = Array.from({ length: this.lot.size }, (_, i) => i + 1).filter(open);
     if (wanted.length) return this.show(wanted.find((number) => number !== this.number) || wanted[0]);
     const extra = next.filter(open);
     if (!this.number) this.show(extra[0] || 1);
-    else this.form.load(this.answers.get(this.number) || null); // the last one stays, with what was said of it
+    else this.form.load(this.answers.get(this.number) || null); // the last item stays, with its answer
     sayDone(extra.length ? this.work.extra : 0, () => {
       this.goesBeyond = true;
       this.#showNext();

@@ -1,4 +1,4 @@
-// One clip on the screen: the video, what is drawn over it, and stepping by its real frames.
+// Shows one clip: the video, the boxes drawn over it, and stepping by its real frames.
 
 import { make } from "./dom.js";
 
@@ -19,7 +19,7 @@ export class Player {
     new ResizeObserver(() => this.draw()).observe(this.video);
   }
 
-  // clip: what /api/items/N/first told. Starts to play as soon as the browser lets it.
+  // clip: the answer of /api/items/N/first. The clip plays as soon as the browser allows it.
   show(url, clip, loop) {
     this.clip = clip;
     this.boxes = null;
@@ -43,7 +43,7 @@ export class Player {
     this.message.hidden = !text;
   }
 
-  // Without a gesture of the user's, browsers refuse to begin a clip with sound.
+  // Browsers refuse to play a clip with sound before the user has pressed a key or clicked.
   async play() {
     try {
       await this.video.play();
@@ -59,7 +59,7 @@ export class Player {
     else this.video.pause();
   }
 
-  // Index of the frame that is on the screen.
+  // Returns the index of the frame that is on the screen.
   get frame() {
     const times = this.clip.frame_times_s;
     let index = times.length - 1;
@@ -67,7 +67,7 @@ export class Player {
     return index;
   }
 
-  // Go to a neighbouring frame: to its middle, so that no rounding shows the one before.
+  // Goes to the middle of a neighbouring frame, so that no rounding shows the frame before it.
   step(count) {
     if (!this.clip) return;
     this.video.pause();
@@ -87,7 +87,7 @@ export class Player {
     this.draw();
   }
 
-  // Boxes of the sampled picture nearest to what is on the screen.
+  // Draws the boxes of the sampled picture that is nearest to the frame on the screen.
   draw() {
     const { video, overlay } = this;
     const scale = window.devicePixelRatio || 1;

@@ -1,4 +1,4 @@
-// How far the annotator is and how long the rest will take, in the header.
+// Shows in the header how far the annotator is and how long the rest will take.
 
 import { byId } from "./dom.js";
 
@@ -13,7 +13,7 @@ export class Progress {
     this.seconds = [...this.seconds, seconds].slice(-RECENT);
   }
 
-  // work: {done, needed, extra} of the server, or of the page's own count while the server is away.
+  // work: {done, needed, extra} as the server said last.
   show(work) {
     const bar = byId("progress");
     bar.max = Math.max(1, work.done + work.needed);

@@ -1,4 +1,4 @@
-// The clip's sound as loudness over time, with a playhead; a click jumps.
+// Draws the clip's loudness over time, with a playhead; a click jumps there.
 
 export class Waveform {
   // element: the box in index.html. seek(share): called with 0-1.

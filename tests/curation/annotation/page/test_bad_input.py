@@ -1,4 +1,4 @@
-"""What goes wrong around a page: the pool has gone, a file rots, a disk is full. Nothing is lost, and it is said."""
+"""Nothing is lost, and it is said, when the pool has gone, a file rots, or a disk is full."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def catalog_of(client: TestClient) -> Any:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of a megabyte, holding the test's folder."""
+    """Put the test's folder on a disk of a megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]

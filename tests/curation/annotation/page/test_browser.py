@@ -1,5 +1,7 @@
-"""The page in a real browser, against the real command: judged by keyboard, watched, heard, and read back from the
-catalog. Skips where Debian's chromium and chromium-driver are not installed."""
+"""A real browser shows the real command's page: judged by keyboard, watched, heard, and read back from the catalog.
+
+It skips where Debian's chromium and chromium-driver are not installed.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,12 @@ def serve(catalog: Catalog, closing: ExitStack, port: int = 0) -> Server:
 
 
 def complaints(annotator: Annotator) -> list[str]:
-    """Errors in the console, apart from the one clip that is meant to be missing."""
+    """List the errors in the console, apart from the one clip that is meant to be missing."""
     return [line for line in annotator.complaints() if f"/api/items/{CLIPS}/first" not in line]
 
 
 def stored(catalog: Catalog) -> dict[tuple[str, int], Answer]:
-    return {(one.annotator, one.number): one for one in current_answers(all_answers(catalog, "first"))}
+    return {(answer.annotator, answer.number): answer for answer in current_answers(all_answers(catalog, "first"))}
 
 
 def test_an_annotator_judges_by_keyboard_undoes_and_resumes(
@@ -79,7 +81,7 @@ def test_an_annotator_judges_by_keyboard_undoes_and_resumes(
     assert anna.run("return document.getElementById('note').value") == '<b>hm</b> & "so" g u 1'
     anna.press("k", "k")  # round the corner, to the clip whose file has gone
     anna.is_at(CLIPS)
-    said = "cannot be played: the file is not there any more; u says that you are unsure"
+    said = "cannot be played: the file is not there any more; press u for unsure"
     anna.until(lambda: said in anna.text("players"))
     assert NASTY in anna.text("place")
     anna.press("u", Keys.ENTER)
@@ -249,7 +251,7 @@ def test_the_last_answer_can_be_undone_from_the_dialog_that_thanks(
     catalog, _, _ = draw_lot(tmp_path)
     anna = sit_down("anna")
     anna.browser.get(serve(catalog, closing).address)
-    anna.until(lambda: "no blanks" in anna.text("name-dialog"))
+    anna.until(lambda: "no spaces" in anna.text("name-dialog"))
     anna.browser.find_element("id", "name").send_keys("anna" + Keys.ENTER)
     thanks = anna.browser.find_element("id", "done-dialog")
     for number in range(1, CLIPS + 1):

@@ -1,4 +1,4 @@
-"""Who gets which item next."""
+"""The desk decides who gets which item next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rules held on an item, as the page shows them."""
+"""The page shows which rules held on an item."""
 
 from __future__ import annotations
 

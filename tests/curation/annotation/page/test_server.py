@@ -1,4 +1,4 @@
-"""The server's answers: the lot, an item, the clip by ranges, and answers that are on disk once they are confirmed."""
+"""The server sends the lot, an item and the clip by ranges; an answer is on disk once it is confirmed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Written clips, ready to be served: a bounded temporary folder, filled by a few threads ahead of the annotators."""
+"""Clips are written, for the page to play, into a bounded temporary folder, a few ahead of the annotators."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from pathlib import Path
 
 from catalogs.media import ClipSpan
 from catalogs.media.written import Playable, write_span
+from curation.annotation.page.lot_clips import LIMITS
 
 MAX_BYTES = 1 << 30
 _THREADS = 2
-_NEVER_EVICTED = 6  # on the screens, or about to be
+_NEVER_REMOVED = 6  # clips asked for last: they are on the screens, or will be soon
 
 
 @dataclass(frozen=True)
-class Written:
-    """A clip on disk, with what the page must know of it."""
+class WrittenClip:
+    """Describes a clip on disk, with what the page must know of it."""
 
     path: Path
     playable: Playable
     size_bytes: int
 
 
-class ClipCache:
-    """``cache.written(span)`` at once starts writing a clip that is not there yet; whoever asks again shares it."""
+class WrittenClips:
+    """Writes clips in the background, each once however often it is asked for, and removes the oldest ones."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="funnel-annotate-"))
@@ -36,10 +37,12 @@ class ClipCache:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="clip-writer")
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._clips: OrderedDict[str, Future[Written]] = OrderedDict()  # least recently asked for first
+        self._clips: OrderedDict[str, Future[WrittenClip]] = OrderedDict()  # least recently asked for first
 
-    def written(self, span: ClipSpan) -> Future[Written]:
-        """The clip, now or soon. The future raises what :func:`write_span` raises; a failure is not remembered."""
+    def written(self, span: ClipSpan) -> Future[WrittenClip]:
+        """Return the clip, now or soon; the future raises what :func:`write_span` raises, and a failed clip is tried
+        again.
+        """
         with self._lock:
             known = self._clips.get(span.clip_id)
             if known is None or (known.done() and not _is_written(known)):
@@ -48,28 +51,28 @@ class ClipCache:
             return known
 
     def close(self) -> None:
-        """End what is being written and remove the folder."""
+        """End the writing and remove the folder."""
         self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _write(self, span: ClipSpan) -> Written:
+    def _write(self, span: ClipSpan) -> WrittenClip:
         path = self._folder / f"{span.clip_id}.mp4"
         try:
-            playable = write_span(span, path, self._stop)
+            playable = write_span(span, path, self._stop, LIMITS)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        written = Written(path, playable, path.stat().st_size)
-        self._evict(written.size_bytes)
+        written = WrittenClip(path, playable, path.stat().st_size)
+        self._make_room(written.size_bytes)
         return written
 
-    def _evict(self, more_bytes: int) -> None:
-        """Make room, oldest first. A response that is still sending an evicted file goes on: it holds it open."""
+    def _make_room(self, more_bytes: int) -> None:
+        """Remove clips, oldest first; a response that is sending one goes on, because it holds the file open."""
         with self._lock:
             on_disk = {key: clip.result() for key, clip in self._clips.items() if _is_written(clip)}
             total = more_bytes + sum(written.size_bytes for written in on_disk.values())
-            kept = set(list(self._clips)[-_NEVER_EVICTED:])
+            kept = set(list(self._clips)[-_NEVER_REMOVED:])
             for key, written in on_disk.items():
                 if total <= self._max_bytes:
                     return
@@ -79,5 +82,5 @@ class ClipCache:
                     total -= written.size_bytes
 
 
-def _is_written(clip: Future[Written]) -> bool:
+def _is_written(clip: Future[WrittenClip]) -> bool:
     return clip.done() and not clip.cancelled() and clip.exception() is None

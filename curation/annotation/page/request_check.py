@@ -1,7 +1,7 @@
-"""The page's door: who may talk to the server, and what a browser may do with its answers.
+"""Every request to the page's server is checked here: who may ask, and what a browser may do with the answers.
 
-The server listens on the loopback interface only, where three kinds of strangers remain: other users and programs of
-this machine (kept out by the token), pages of other sites in the annotator's browser (kept out by Origin,
+The server listens on the loopback interface only. Three kinds of strangers can still reach it: other users and programs
+of this machine (kept out by the token), pages of other sites in the annotator's browser (kept out by Origin,
 Sec-Fetch-Site and SameSite), and names that other sites point at 127.0.0.1 (kept out by Host).
 """
 
@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})  # any port: an ssh tunnel may end on another one
-CSRF_HEADER = "x-funnel-page"  #: a header that no form and no other site's script can send unasked
+CSRF_HEADER = "x-funnel-page"  #: a header that no form, and no script of another site, can send without permission
 _READING = frozenset({"GET", "HEAD"})
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -29,12 +29,12 @@ _HEADERS = {
 }
 
 
-class Guard:
-    """ASGI middleware that lets in only the annotator's own page.
+class RequestCheck:
+    """Answers requests of the annotator's own page and refuses all others; it is ASGI middleware.
 
     Args:
-        app: what it guards.
-        token: made anew at each start; in the address that is opened first, and in a cookie from then on.
+        app: the application that gets the accepted requests.
+        token: new at each start; in the address that is opened first, and in a cookie from then on.
         cookie: name of that cookie; browsers share cookies between the ports of a host, so it names the port.
     """
 
@@ -59,20 +59,20 @@ class Guard:
         await app(scope, receive, send_with_headers)
 
     def _refusal(self, request: HTTPConnection, scope: Scope) -> str:
-        """Why a request is turned away; empty if it is not."""
+        """Say why a request is refused; empty if it is not."""
         host = request.headers.get("host", "")
         if _hostname(host) not in LOOPBACK:
             return "this server answers to 127.0.0.1 and localhost only"
         if not self._knows_token(request, scope["path"]):
-            return "open the address that `funnel annotate` printed: it holds this start's token"
+            return "open the address that `funnel annotate` printed: it holds the token of this start"
         from_page = request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
         if scope["method"] not in _READING:
             if request.headers.get("origin") != f"http://{host}" or not from_page:
-                return "answers are taken from the page itself only"
+                return "only the page itself may send answers"
             if CSRF_HEADER not in request.headers or not _is_json(request):
                 return f"answers are JSON, with the header {CSRF_HEADER}"
         elif not from_page and scope["path"] != "/":
-            return "this is for the page itself only"
+            return "only the page itself may ask for this"
         return ""
 
     def _knows_token(self, request: HTTPConnection, path: str) -> bool:

@@ -1,7 +1,7 @@
-"""What a stage would let through if one of its thresholds lay elsewhere: exact at every step of the slider.
+"""A slider of the report tells exactly what a stage would let pass if one of its thresholds were another.
 
-A clip counts for a move when it reached the stage and everything else that the stage asks holds. Its value then lies
-in one of many fine bins, between which the threshold can be put; where the threshold lies now is one of the edges.
+Only the clips that reached the stage and that everything else at it lets pass are counted. The value of such a clip
+lies in one of many fine bins, between which the threshold can be put; the present threshold is one of the edges.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 
 from catalogs.query import first_row
 from curation.deciding.bound import BoundStage
+from curation.deciding.lines import Amount
 from curation.deciding.policy import Rule
 from curation.deciding.rules import rule_sql
 from curation.deciding.thresholds import Comparison, comparisons
-from curation.report.amounts import Amount
 from curation.report.histograms import Axis, Span, bin_sql, finite, nice_width, spans
 
 STEPS = 200
@@ -28,14 +28,14 @@ _WHOLE = frozenset(sign + size + "INT" for sign in ("", "U") for size in ("TINY"
 
 
 @dataclass(frozen=True)
-class Move:
-    """One threshold, and what would pass with it at each of ``positions``.
+class Slider:
+    """Holds one threshold, and what would pass with it at each of ``positions``.
 
     Attributes:
-        now: index of the position where the threshold lies.
-        passing: per position, the clips of those that reached the stage that would pass it.
-        kept: per position, those of them that are kept to the end today: exact where a move is stricter; a looser one
-            sends clips to later stages that have not seen them.
+        now: index of the present threshold's position.
+        passing: at each position, the clips that would pass, of those that reached the stage.
+        kept: at each position, those of them that are kept to the end today. That is exact for a stricter threshold; a
+            looser one sends clips to later stages that have not seen them.
     """
 
     rule: str
@@ -47,67 +47,67 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A threshold, and SQL over ``_reached`` for whom it decides.
+class MovableThreshold:
+    """Holds a threshold, and SQL over ``_reached`` for the clips that it decides on.
 
     Attributes:
-        swayed: clips that pass the stage exactly if the comparison holds for them.
-        fixed: clips that pass whatever it is: a missing model that the policy lets pass.
+        decided: clips that pass the stage exactly if the comparison holds for them.
+        passes_anyway: clips that pass with any threshold, because a model is missing and the policy lets them pass.
     """
 
     rule: Rule
     comparison: Comparison
-    swayed: str
-    fixed: str
+    decided: str
+    passes_anyway: str
 
 
-def judged_thresholds(bound: BoundStage) -> list[Judged]:
-    """Every threshold of a stage that can be moved: comparisons but equality."""
+def movable_thresholds(bound: BoundStage) -> list[MovableThreshold]:
+    """List the thresholds of a stage that can be moved: those of all comparisons except equality."""
     found = []
     for rule in bound.policy.rules:
         for comparison in comparisons(rule.expression):
             if comparison.operator == "=":
                 continue
-            fixed = f"({_passes(bound, rule, 'false')})"
-            swayed = f"({_passes(bound, rule, comparison.rest)} AND NOT {fixed} AND ({comparison.value}) IS NOT NULL)"
-            found.append(Judged(rule, comparison, swayed, fixed))
+            anyway = f"({_passes(bound, rule, 'false')})"
+            decided = f"({_passes(bound, rule, comparison.rest)} AND NOT {anyway} AND ({comparison.value}) IS NOT NULL)"
+            found.append(MovableThreshold(rule, comparison, decided, anyway))
     return found
 
 
 def _passes(bound: BoundStage, rule: Rule, instead: str) -> str:
-    """SQL for whether a clip passes a stage in which one rule asks something else."""
+    """Write SQL for whether a clip passes a stage in which one rule has another expression."""
     changed = replace(rule, expression=instead)
     rules = tuple(changed if other is rule else other for other in bound.policy.rules)
     return f"({rule_sql(replace(bound, policy=replace(bound.policy, rules=rules)))}) IS NULL"
 
 
-def moves_of(connection: duckdb.DuckDBPyConnection, bound: BoundStage) -> list[Move]:
-    """The moves of a stage, over the table ``_reached`` (curation.report.walk)."""
+def sliders_of(connection: duckdb.DuckDBPyConnection, bound: BoundStage) -> list[Slider]:
+    """Make the sliders of a stage, over the table ``_reached`` (curation.report.walk)."""
     found = []
-    for judged in judged_thresholds(bound):
-        (span,) = spans(connection, [judged.comparison.value], judged.swayed)
+    for movable in movable_thresholds(bound):
+        (span,) = spans(connection, [movable.comparison.value], movable.decided)
         if span is not None:
-            found.append(_move(connection, judged, span))
+            found.append(_slider(connection, movable, span))
     return found
 
 
-def _move(connection: duckdb.DuckDBPyConnection, judged: Judged, span: Span) -> Move:
-    comparison = judged.comparison
+def _slider(connection: duckdb.DuckDBPyConnection, movable: MovableThreshold, span: Span) -> Slider:
+    comparison = movable.comparison
     axis, now = _axis(connection, comparison, span)
     rows = connection.execute(
-        f"""SELECT CASE WHEN {judged.fixed} THEN NULL ELSE {_bin(comparison, axis, now)} END AS bin, _kept,
+        f"""SELECT CASE WHEN {movable.passes_anyway} THEN NULL ELSE {_bin(comparison, axis, now)} END AS bin, _kept,
                    count(*), sum(_seconds)
-        FROM _reached WHERE {judged.swayed} OR {judged.fixed} GROUP BY ALL"""
+        FROM _reached WHERE {movable.decided} OR {movable.passes_anyway} GROUP BY ALL"""
     ).fetchall()
     counts = np.zeros((axis.bins + 2, 2, 2))  # bin, kept to the end, (clips, seconds)
-    fixed = np.zeros((2, 2))
+    anyway = np.zeros((2, 2))
     for number, kept, clips, seconds in rows:
-        into = fixed if number is None else counts[number + 1]
+        into = anyway if number is None else counts[number + 1]
         into[int(kept)] += clips, seconds
     below = np.cumsum(counts, axis=0)[:-1]  # at each edge, all bins under it
-    passing = fixed + (counts.sum(axis=0) - below if comparison.keeps_high else below)
-    return Move(
-        rule=judged.rule.name,
+    passing = anyway + (counts.sum(axis=0) - below if comparison.keeps_high else below)
+    return Slider(
+        rule=movable.rule.name,
         comparison=comparison,
         positions=tuple(axis.edges),
         now=now,
@@ -121,7 +121,7 @@ def _amounts(rows: np.ndarray) -> tuple[Amount, ...]:
 
 
 def _axis(connection: duckdb.DuckDBPyConnection, comparison: Comparison, span: Span) -> tuple[Axis, int]:
-    """Edges of which one is the threshold, and which one that is."""
+    """Return an axis that has the threshold among its edges, and the index of that edge."""
     low, high = min(span.low, comparison.threshold), max(span.high, comparison.threshold)
     width = nice_width((high - low) or abs(low) or 1.0, STEPS)
     if _is_whole(connection, comparison.value):
@@ -137,7 +137,7 @@ def _is_whole(connection: duckdb.DuckDBPyConnection, value: str) -> bool:
 
 
 def _bin(comparison: Comparison, axis: Axis, now: int) -> str:
-    """SQL for the bin of a clip. On which side of today's threshold it lies, the rule itself says."""
+    """Write SQL for the bin of a clip; the rule itself says on which side of the present threshold the clip lies."""
     offset = f"({finite(comparison.value)} - {comparison.threshold!r}) / {axis.width!r}"
     takes_edge = comparison.operator in (">=", "<")  # a value on an edge belongs to the bin above it
     steps = f"floor({offset} + 1e-9)" if takes_edge else f"ceil({offset} - 1e-9) - 1"

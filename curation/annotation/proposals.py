@@ -1,4 +1,4 @@
-"""Move the number in a rule, and write the moved rule into the YAML of its policy, as a diff."""
+"""A calibration proposes another number for a rule, and writes the changed rule into its policy's YAML, as a diff."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEEPS = {">=": np.greater_equal, "<=": np.less_equal, ">": np.greater, "<": np.
 
 @dataclass(frozen=True)
 class Threshold:
-    """A number in a rule that calibration may move: that of one of its comparisons."""
+    """Holds a number in a rule that calibration may change: that of one of the rule's comparisons."""
 
     rule: Rule
     index: int
@@ -32,39 +32,43 @@ class Threshold:
         return self.comparison.threshold
 
     def keeps(self, values: np.ndarray, number: float) -> np.ndarray:
-        """Which values pass with another number; NaN never does."""
+        """Say which values pass with another number; NaN never does."""
         return np.asarray(_KEEPS[self.comparison.operator](values, number))
 
     def is_stricter(self, number: float) -> bool:
-        """Whether ``number`` keeps no more than the present one."""
+        """Say whether ``number`` keeps no more than the present one."""
         return number >= self.number if self.comparison.keeps_high else number <= self.number
 
-    def moved(self, number: float) -> str:
-        """The rule's expression with another number."""
-        moved = _moved(self.rule.expression, self.index, number)
-        assert moved is not None, "thresholds() names only those that can be moved"
-        return moved
+    def expression_with(self, number: float) -> str:
+        """Return the rule's expression with another number."""
+        changed = _expression_with(self.rule.expression, self.index, number)
+        assert changed is not None, "thresholds() names only those that can be changed"
+        return changed
 
 
 def thresholds(rule: Rule) -> list[Threshold]:
-    """The numbers of a rule that can be moved: those of ``value >= number`` (or >, <=, <), alone or joined by ``and``;
-    ``between`` has two. A number that is not written as one (``2 * 3``) cannot."""
-    found = (Threshold(rule, index, one) for index, one in enumerate(comparisons(rule.expression)))
-    return [one for one in found if one.comparison.operator in _KEEPS and _can_move(one)]
+    """List the numbers of a rule that can be changed.
+
+    They are those of ``value >= number`` (or >, <=, <), alone or joined by ``and``; ``between`` has two. A number that
+    is not written as one (``2 * 3``) cannot be changed.
+    """
+    found = (Threshold(rule, index, comparison) for index, comparison in enumerate(comparisons(rule.expression)))
+    return [threshold for threshold in found if threshold.comparison.operator in _KEEPS and _can_change(threshold)]
 
 
-def _can_move(threshold: Threshold) -> bool:
-    return _moved(threshold.rule.expression, threshold.index, threshold.number + 1) is not None
+def _can_change(threshold: Threshold) -> bool:
+    return _expression_with(threshold.rule.expression, threshold.index, threshold.number + 1) is not None
 
 
-def _moved(expression: str, index: int, number: float) -> str | None:
-    """The expression in which one comparison, and nothing else, has another number; None if there is none."""
+def _expression_with(expression: str, index: int, number: float) -> str | None:
+    """Return the expression with another number in one comparison and nothing else changed; None if that fails."""
     before = comparisons(expression)
-    wanted = [_essence(one) for one in before]
+    wanted = [_essence(comparison) for comparison in before]
     wanted[index] = (*wanted[index][:2], float(f"{number:.6g}"))
     for found in _NUMBER.finditer(expression):
         changed = f"{expression[: found.start()]}{number:.6g}{expression[found.end() :]}"
-        if float(found[0]) == before[index].threshold and [_essence(one) for one in comparisons(changed)] == wanted:
+        after = [_essence(comparison) for comparison in comparisons(changed)]
+        if float(found[0]) == before[index].threshold and after == wanted:
             return changed
     return None
 
@@ -74,7 +78,7 @@ def _essence(comparison: Comparison) -> tuple[str, str, float]:
 
 
 def policy_with(text: str, stage: str, rule: str, expression: str) -> str:
-    """Policy YAML with one rule's expression replaced; comments and everything else stay as they are."""
+    """Return the policy's YAML with another expression of one rule; comments and everything else stay unchanged."""
     node = _rule_node(yaml.compose(text, Loader=yaml.SafeLoader), stage, rule)
     quoted = "'" + expression.replace("'", "''") + "'" if node.style == "'" else json.dumps(expression)
     end = "\n" if node.style in ("|", ">") else ""
@@ -82,7 +86,7 @@ def policy_with(text: str, stage: str, rule: str, expression: str) -> str:
 
 
 def policy_diff(before: str, after: str, name: str) -> str:
-    """A unified diff for ``patch``."""
+    """Return a unified diff for ``patch``."""
     lines = difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), name, name)
     return "".join(lines)
 

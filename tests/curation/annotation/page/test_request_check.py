@@ -1,4 +1,4 @@
-"""Who is let in: nobody without the token, no other site, no other name for this machine; and what answers may do."""
+"""Nobody is let in without the token, from another site, or by another name of this machine; answers may do little."""
 
 from __future__ import annotations
 

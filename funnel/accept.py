@@ -1,33 +1,32 @@
-"""`funnel accept`: what a judged lot says about its stage."""
+"""`funnel accept` tells what a judged lot says about its stage."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from funnel import console, options
+from funnel.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from catalogs.catalog import Catalog
     from curation.annotation.gates import Gate
     from curation.annotation.records import Lot
 
-GATE_EXIT = 4
-
 
 def accept(
     catalog: options.Catalog,
-    lot: Annotated[str, typer.Argument(help="The judged lot.")],
+    lot: options.Lot,
     max_bad_rate: options.MaxBadRate = 0.05,
     confidence: options.Confidence = 0.95,
     as_json: options.AsJson = False,
 ) -> None:
-    """Judge a stage by its lot and store the result as its gate; exit code 4 unless it passes.
+    """Judge a stage by its lot; exit code 4 unless it passes.
 
-    A lot of dropped clips has no gate: it tells the false-drop rate.
+    The result is stored as the gate of the stage. A lot of dropped clips has no gate: it tells the false-drop rate.
     """
     from catalogs.catalog import Catalog
     from curation.annotation import gates
@@ -46,7 +45,7 @@ def accept(
     else:
         _show(gate)
     if not gate.passed:
-        raise typer.Exit(GATE_EXIT)
+        raise typer.Exit(ExitCode.GATE_NOT_PASSED)
 
 
 def _show(gate: Gate) -> None:
@@ -67,8 +66,8 @@ def _show(gate: Gate) -> None:
     _table([*rows, *_said(gate.agreement, gate.reasons)])
     if gate.earlier_lots:
         console.paragraph(
-            f"\n{gate.earlier_lots} other lot(s) were tried for this stage under the same rules. Every try has its own "
-            f"risk of {1 - gate.confidence:.0%} to pass what should not."
+            f"\n{gate.earlier_lots} other lot(s) were tried for this stage under the same rules. Each of them "
+            f"had a risk of {1 - gate.confidence:.0%} to pass a stage that should fail."
         )
 
 

@@ -1,4 +1,4 @@
-"""`funnel annotate`: a page on which people judge the clips of a lot."""
+"""`funnel annotate` serves a page on which people judge the clips of a lot."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from funnel import console, options
+from funnel.unopenable import say_unopenable
 
 if TYPE_CHECKING:
     from curation.annotation.records import Lot
@@ -18,16 +19,19 @@ if TYPE_CHECKING:
 
 def annotate(
     catalog: options.Catalog,
-    lot: Annotated[str, typer.Argument(help="A lot that `funnel sample` has drawn.")],
-    annotator: Annotated[str | None, typer.Option(help="Who judges; default: the page asks.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes any free one.")] = 8765,
+    lot: options.Lot,
+    annotator: Annotated[str | None, typer.Option(help="Name of the annotator; default: the page asks.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any free one.")] = 8765,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser, if there is a desktop.")] = True,
 ) -> None:
-    """Judge the clips of a lot in a browser; answers are stored as they are given, and Ctrl-C ends."""
+    """Judge the clips of a lot in a browser.
+
+    Answers are stored as they are given. Ctrl-C ends; the same command goes on where it stopped.
+    """
     from catalogs.catalog import Catalog
     from catalogs.names import check_name
     from curation.annotation.page.desk import Desk
-    from curation.annotation.page.places import Places
+    from curation.annotation.page.lot_clips import LotClips
     from curation.annotation.page.scores import scores_of
     from curation.annotation.page.serve import serve
     from curation.annotation.records import read_lot
@@ -44,11 +48,12 @@ def annotate(
         if browser and _has_desktop():
             webbrowser.open(address)
 
-    desk, places = Desk(opened, drawn, items), Places(opened, items)
-    serve(desk, places, scores_of(drawn, items), annotator, port, ready)
+    desk, lot_clips = Desk(opened, drawn, items), LotClips(opened, items)
+    say_unopenable(lot_clips.troubles(), drawn.clips)
+    serve(desk, lot_clips, scores_of(drawn, items), annotator, port, ready)
     where = shlex.quote(catalog)
     counting = f"funnel accept {where} {lot}" if drawn.mode == "verdict" else f"funnel lots {where}"
-    console.paragraph(f"\nGo on: the same command again. What the answers say: {counting}")
+    console.paragraph(f"\nTo go on, run the same command again. To see what the answers say: {counting}")
 
 
 def _amount(lot: Lot) -> str:
@@ -56,5 +61,5 @@ def _amount(lot: Lot) -> str:
 
 
 def _has_desktop() -> bool:
-    """Without one, Python would start a text browser in this terminal."""
+    """Say whether there is a desktop: without one, Python would start a text browser in this terminal."""
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

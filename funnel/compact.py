@@ -1,4 +1,4 @@
-"""`funnel compact`: many small parts into few wide files."""
+"""`funnel compact` merges many small parts into few wide files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ def compact(
     catalog: options.Catalog,
     rows: Annotated[int, typer.Option(min=1, help="Clips per wide file: what has to fit into memory.")] = 100_000,
 ) -> None:
-    """Merge what was measured into wide files, so that status, queries and plans are fast; runs may go on meanwhile.
+    """Merge many small files into few wide ones.
 
-    The replaced files stay until `funnel gc`. Releases before this one cannot open a compacted catalog.
+    This makes status, queries and runs faster. Runs may go on meanwhile. The replaced files stay until `funnel gc`.
+    Releases before this one cannot open a compacted catalog.
     """
     from catalogs import compact as compaction
     from catalogs.catalog import Catalog
@@ -27,4 +28,4 @@ def compact(
     console.line(f"{done.clips} clips in {done.wide_files} new wide files; {done.replaced} files replaced")
     if done.merged_parts:
         console.line(f"tables of sources merged into {done.merged_parts} parts")
-    console.line("`funnel gc` removes what was replaced once nobody can be reading it")
+    console.line("`funnel gc` removes the replaced files once nobody can be reading them")

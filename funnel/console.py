@@ -1,4 +1,4 @@
-"""The one place that writes to the terminal: rich on a terminal, plain whole lines in a pipe or a job log."""
+"""All that is written to the terminal goes through here: rich on a terminal, whole lines in a pipe or a job log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
 from typing import Any, Literal
 
 from rich.console import Console, ConsoleDimensions
@@ -25,7 +27,7 @@ PIPE_WIDTH = 1000  # nothing is wrapped or cut for a reader that is a program
 
 
 class _WholeLines(Console):
-    """A console that takes a pipe to be wide, where rich takes it to be an 80-column terminal."""
+    """A console that takes a pipe to be wide; rich takes it to be a terminal of 80 columns."""
 
     @property  # type: ignore[misc]  # rich's own has a setter, which nothing here needs
     def size(self) -> ConsoleDimensions:
@@ -52,27 +54,43 @@ class Column:
 
 
 def line(text: str | Text = "", console: Console | None = None) -> None:
-    """One line (on ``out`` by default), never wrapped or shortened, brackets meaning nothing."""
+    """Print one line (on ``out`` by default), never wrapped or shortened; brackets mean nothing in it."""
     (console or out).print(text, markup=False, soft_wrap=True)
 
 
 def verbatim(text: str) -> None:
-    """Text for another program, character by character: rich would make blanks of tabs and drop carriage returns."""
+    """Print text for another program, character by character: rich would change tabs and drop carriage returns."""
     out.file.write(text)
 
 
 def paragraph(text: str | Text) -> None:
-    """Prose or a hint: wrapped at words on a terminal, one line in a pipe."""
+    """Print prose or a hint: wrapped at words on a terminal, one line in a pipe."""
     out.print(text, markup=False, soft_wrap=not out.is_terminal)
 
 
 def as_json(value: Any) -> None:
-    """A value for programs: two-space JSON, in every kind of output."""
-    line(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value for programs: as two-space JSON, in every kind of output."""
+    line(json_text(value, indent=2))
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Write any value that a catalog or a query may hold as JSON."""
+    return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Turn what JSON has no form for, such as a time, into a number or a text."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row], below: str = "") -> None:
-    """A table that fits the terminal, or aligned whole lines for a pipe. Columns without any title: no heading.
+    """Print a table that fits the terminal, or aligned whole lines for a pipe.
+
+    A table whose columns have no titles has no heading.
 
     Args:
         columns: what the cells are.
@@ -88,7 +106,7 @@ def table(columns: Sequence[Column], rows: Sequence[Row], below: str = "") -> No
 
 
 def lines(columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Aligned columns, one line per row whatever its length: for paths that people copy."""
+    """Print aligned columns, one line per row whatever its length: for paths that people copy."""
     for text in _aligned(columns, rows):
         line(text)
 
@@ -130,7 +148,7 @@ def _text(cell: str | Text) -> Text:
 
 
 def notice(text: str, level: int = logging.INFO) -> None:
-    """A line about the work itself, on standard error: a log record where the log is made of JSON lines."""
+    """Say something about the work itself on standard error; it is a log record where the log is made of JSON lines."""
     if logs.writes_json():
         log.log(level, text)
     else:

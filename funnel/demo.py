@@ -1,4 +1,4 @@
-"""`funnel demo`: a pool of known videos, the whole funnel on it, its verdicts against the truth."""
+"""`funnel demo` runs the funnel on a pool of known videos, and compares its verdicts with the truth."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import Annotated
 
 import typer
 
-from funnel import console
-
-_MISMATCH_EXIT = 1
+from funnel import console, options
+from funnel.exit_codes import ExitCode
 
 
 def demo(
     pool: Annotated[Path, typer.Option(help="Where the demo videos are made.")] = Path("demo/pool"),
     catalog: Annotated[str, typer.Option(help="Where the demo catalog is made.")] = "demo/catalog",
-    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = one per CPU.")] = 0,
+    workers: options.Workers = 0,
 ) -> None:
-    """Make a small pool of portrait videos with known truth, run the funnel, compare."""
+    """Run the funnel on videos with known truth, and compare.
+
+    It makes the videos first, if they are not there. The exit code is 6 if a verdict does not match the truth.
+    """
     from catalogs.catalog import Catalog
     from catalogs.errors import UserError
     from curation.deciding.bound import resolve
@@ -52,11 +54,11 @@ def demo(
     console.line(f"\n{len(checks) - len(wrong)} of {len(checks)} verdicts match the truth.")
     console.paragraph(_hints(shlex.quote(catalog)))
     if wrong:
-        raise typer.Exit(_MISMATCH_EXIT)
+        raise typer.Exit(ExitCode.WRONG_VERDICTS)
 
 
 def _hints(catalog: str) -> str:
-    """What to type next, as this shell finds it."""
+    """Say what to type next, in the words by which this shell finds the command."""
     hints = (
         f"\nNext, with your own videos:\n  funnel run MY_VIDEOS/ --catalog my_catalog\n"
         f"Look into this catalog:\n  funnel status {catalog}\n"
@@ -67,7 +69,7 @@ def _hints(catalog: str) -> str:
     )
     if shutil.which("funnel"):
         return hints
-    return f"{hints}`funnel` is not on your PATH: write {sys.argv[0]} for it.\n"
+    return f"{hints}`funnel` is not on your PATH: write {sys.argv[0]} instead.\n"
 
 
 def _show(checks: list) -> None:

@@ -1,16 +1,17 @@
-"""``funnel doctor``: what this installation can run, what is missing, and what to do about it."""
+"""`funnel doctor` shows what this installation can run, what is missing, and what to do about it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.filesize import decimal
 from rich.text import Text
 
-from funnel import console
+from funnel import console, options
 from funnel.console import Column
+from funnel.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from funnel.installation import Installation, Readiness
@@ -18,17 +19,20 @@ if TYPE_CHECKING:
 STYLES = {"runnable": "green", "weights missing": "yellow", "package missing": "yellow", "no backend yet": "dim"}
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Show what this machine and installation can run. Exit 1 only if the installation is broken."""
+def doctor(as_json: options.AsJson = False) -> None:
+    """Show what this machine and installation can run.
+
+    The exit code is 5 only if the installation is broken. Models and packages that single stages lack are just named.
+    """
     from funnel import installation
 
     found = installation.inspect()
-    if json:
+    if as_json:
         console.as_json(asdict(found))
     else:
         _show(found)
     if found.problems:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.UNSOUND)
 
 
 def _show(found: Installation) -> None:
@@ -81,7 +85,7 @@ def _stages(stages: tuple[Readiness, ...]) -> None:
     console.table(columns, [[name, *(cells[name, profile] for profile in profiles)] for name in names])
     console.line()
     if own := list(dict.fromkeys(name for each in stages for name in each.own_weights)):
-        console.paragraph(f"own weights in the place of the published ones: {', '.join(own)}")
+        console.paragraph(f"own weights instead of the published ones: {', '.join(own)}")
         console.line()
     for profile in profiles:
         ready = sum(each.state == "runnable" for each in stages if each.profile == profile)
@@ -103,7 +107,7 @@ def _state(each: Readiness) -> Text:
 
 
 def _notes(stages: tuple[Readiness, ...]) -> dict[str, list[str]]:
-    """What is missing and what to do -> the stages and profiles that it is about."""
+    """Collect what is missing and what to do about it; each note is mapped to the stages and profiles it is about."""
     notes: dict[str, list[str]] = {}
     for each in stages:
         parts = []

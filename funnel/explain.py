@@ -1,4 +1,4 @@
-"""`funnel explain`: everything known about one clip, and why it was kept or dropped."""
+"""`funnel explain` shows everything known about one clip, and why it was kept or dropped."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ def explain(
     policy: options.Policy = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Everything known about one clip, and why it was kept or dropped."""
+    """Show what is known about a clip, and why it was dropped."""
     from catalogs.catalog import Catalog
     from curation.deciding.explain import explain_clip
-    from curation.deciding.recorded import funnel_of
+    from funnel.policies import funnel_to_read
 
     opened = Catalog.open(catalog)
-    found = explain_clip(opened, funnel_of(opened, policy), clip_id)
+    found = explain_clip(opened, funnel_to_read(opened, policy), clip_id)
     if as_json:
         console.as_json(found)
         return
-    clip = found["clip"]
-    console.line(f"{clip['clip_id']}: {clip['start_s']:.2f} to {clip['end_s']:.2f} s of {found['source']['path']}")
+    clip, file = found["clip"], found["file"]
+    console.line(f"{clip['clip_id']}: {clip['start_s']:.2f} to {clip['end_s']:.2f} s of {file['path']}")
+    if file["status"] != "ok":
+        console.line(f"its file is {file['status']}: {file['detail']}")
     console.line(_sentence(found["verdict"]))
     for stage in found["stages"]:
         _show_stage(stage)

@@ -1,4 +1,4 @@
-"""`funnel gc`: remove files that no reader can see any more."""
+"""`funnel gc` removes files that no reader can see any more."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ def gc(
     catalog: options.Catalog,
     older_than: Annotated[
         float,
-        typer.Option(min=0, help="Hours since a file went out of use: longer than any run or query takes."),
+        typer.Option(min=0, help="Hours that a file must be out of use: longer than any run or query takes."),
     ] = 24.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the files.")] = False,
 ) -> None:
-    """Remove replaced, orphaned and half-written files. Nothing that a reader can see is touched."""
+    """Remove files that no reader can see any more.
+
+    These are files that a compaction replaced, that belong to nothing, and that were left half-written.
+    """
     from datetime import timedelta
 
     from catalogs import gc as garbage
@@ -33,8 +36,8 @@ def gc(
     wait = timedelta(hours=older_than)
     found = garbage.search(opened, wait)
     if dry_run:
-        for one in found.garbage:
-            console.line(f"{one.name}  {one.size_bytes} bytes  {one.why}")
+        for file in found.garbage:
+            console.line(f"{file.name}  {file.size_bytes} bytes  {file.why}")
         console.line(f"{_size(found.garbage)} would be removed")
     else:
         garbage.remove_garbage(opened, found.garbage)
@@ -44,12 +47,12 @@ def gc(
 
 
 def _size(files: Sequence[Garbage]) -> str:
-    return f"{len(files)} files, {sum(one.size_bytes for one in files) / 1e6:.1f} MB"
+    return f"{len(files)} files, {sum(file.size_bytes for file in files) / 1e6:.1f} MB"
 
 
 def _said_of(waiting: Sequence[Garbage], wait: timedelta) -> str:
-    """How many files are too young, and when the first and the last of them may go."""
+    """Say how many files are too young, and when the first and the last of them may go."""
     hours = f"{wait.total_seconds() / 3600:g} hours"
-    first, last = (f"{edge(one.since for one in waiting) + wait:%Y-%m-%d %H:%M:%S}" for edge in (min, max))
+    first, last = (f"{edge(file.since for file in waiting) + wait:%Y-%m-%d %H:%M:%S}" for edge in (min, max))
     when = f"at {first} UTC" if first == last else f"from {first} to {last} UTC"
-    return f"{_size(waiting)} out of use for less than {hours} (--older-than): they can go {when}"
+    return f"{_size(waiting)} out of use for less than {hours} (--older-than): they can be removed {when}"

@@ -1,4 +1,4 @@
-"""What this machine and this installation can run: facts for ``funnel doctor``, gathered without starting anything.
+"""This module finds out what this machine and this installation can run, without starting anything.
 
 Two kinds of trouble: a *problem* means that nothing works until it is repaired; a *warning* names something that will
 surprise sooner or later.
@@ -35,7 +35,7 @@ RUNNABLE, WEIGHTS_MISSING, PACKAGE_MISSING, NO_BACKEND = (
 
 @dataclass(frozen=True)
 class Package:
-    """A Python package that is needed: by everything (``core``), or by named stages."""
+    """Describes a Python package that is needed: by everything (``core``), or by named stages."""
 
     name: str
     needs: str  #: version specifier; empty for any
@@ -46,7 +46,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it would run."""
+    """Describes the machine that it would run on."""
 
     python: str
     system: str
@@ -60,7 +60,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether a stage can run under a profile.
+    """Says whether a stage can run under a profile.
 
     Attributes:
         state: runnable | weights missing | package missing | no backend yet.
@@ -82,7 +82,7 @@ class Readiness:
 
 @dataclass(frozen=True)
 class Installation:
-    """Everything that ``funnel doctor`` shows."""
+    """Holds everything that ``funnel doctor`` shows."""
 
     version: str
     machine: Machine
@@ -95,7 +95,7 @@ class Installation:
 
 
 def version() -> str:
-    """The installed version of this distribution."""
+    """Return the installed version of this distribution."""
     try:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
@@ -134,7 +134,7 @@ def _listed_stages(problems: list[str]) -> Mapping[str, Stage]:
         from stages.listing import STAGES
 
         return dict(STAGES)  # each is imported when it is asked for
-    except ImportError as error:
+    except (ImportError, UserError) as error:  # UserError: a stage of somebody else's package
         problems.append(f"the stages cannot be loaded: {error}")
         return {}
 
@@ -234,7 +234,7 @@ def _usable_memory_bytes() -> int | None:
 
 
 def _control_group(file: str) -> str:
-    """A limit of the container that this runs in (cgroup v2), or nothing."""
+    """Read a limit of the container that this runs in (cgroup v2); nothing where there is none."""
     try:
         return (Path("/sys/fs/cgroup") / file).read_text().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""`funnel labels`: lots and answers as files of other tools."""
+"""`funnel labels` exchanges lots and answers with other tools, as files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import Annotated
 import typer
 
 from funnel import console, options
+from funnel.command_line import CONTEXT
 
-app = typer.Typer(no_args_is_help=True, help="Lots and answers as files of other tools: Label Studio, CSV.")
+app = typer.Typer(
+    no_args_is_help=True,
+    context_settings=CONTEXT,
+    help="Exchange lots and answers with other tools (CSV, Label Studio).",
+)
 _MEDIA_URL = "{path}#t={start_s},{end_s}"
-_Lot = Annotated[str, typer.Argument(help="The lot.")]
 
 
 class Form(str, enum.Enum):
@@ -25,17 +29,22 @@ class Form(str, enum.Enum):
 @app.command("export")
 def export_lot(
     catalog: options.Catalog,
-    lot: _Lot,
+    lot: options.Lot,
     form: Annotated[Form, typer.Option("--format", help="Items or answers as CSV, or Label Studio tasks.")] = Form.csv,
     media_url: Annotated[
         str | None,
-        typer.Option(help="label-studio: where clips are served, e.g. 'http://host/{clip_id}.mp4'; default: its file."),
+        typer.Option(
+            help="label-studio: where clips are served, e.g. 'http://host/{clip_id}.mp4'; default: the source."
+        ),
     ] = None,
     label_config: Annotated[
         Path | None, typer.Option(help="label-studio: also write the labelling interface (XML) to this file.")
     ] = None,
 ) -> None:
-    """Print a lot's items, or its answers, for another tool: `funnel labels export CAT LOT > items.csv`."""
+    """Print a lot for another tool: its items, or its answers.
+
+    `funnel labels export CATALOG LOT > items.csv`
+    """
     from catalogs.catalog import Catalog
     from catalogs.errors import UserError
     from curation.annotation import exchange, label_studio
@@ -63,10 +72,13 @@ def export_lot(
 @app.command("import")
 def import_answers(
     catalog: options.Catalog,
-    lot: _Lot,
+    lot: options.Lot,
     file: Annotated[Path, typer.Argument(help="CSV of answers, or Label Studio's JSON export.")],
 ) -> None:
-    """Take in answers that were given in another tool. Checked whole before the first is stored; may be repeated."""
+    """Take in answers that were given in another tool.
+
+    The file is checked whole before its first answer is stored. It may be imported again.
+    """
     from catalogs.catalog import Catalog
     from catalogs.errors import UserError
     from curation.annotation import exchange, label_studio

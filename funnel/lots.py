@@ -1,4 +1,4 @@
-"""`funnel lots`: the lots of a catalog and how far their judging has come."""
+"""`funnel lots` lists the lots of a catalog, and how far their judging has come."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def lots(
     catalog: options.Catalog,
     as_json: options.AsJson = False,
 ) -> None:
-    """The lots of a catalog, and how far annotators have come with each."""
+    """List the lots, and how far their judging has come."""
     from catalogs.catalog import Catalog
     from curation.annotation.records import all_answers, current_answers, lot_names, read_lot
 
@@ -41,13 +41,13 @@ def _row(lot: Lot, answers: Sequence[Answer]) -> tuple[str, ...]:
     if lot.mode == "verdict":
         said = ", ".join(f"{count} {verdict}" for verdict, count in facts["verdicts"].items() if count)
     else:
-        said = ", ".join(f"{axis} {one['mean']:.2f}" for axis, one in facts["scores"].items())
+        said = ", ".join(f"{axis} {scores['mean']:.2f}" for axis, scores in facts["scores"].items())
     answered = f"{facts['answered']} of {facts['wanted']}"
     return lot.name, lot.stage, lot.side, lot.mode, str(facts["items"]), answered, said, ", ".join(facts["annotators"])
 
 
 def _as_json(lot: Lot, answers: Sequence[Answer]) -> dict[str, Any]:
-    """``answered`` of ``wanted`` counts answers; a clip with more than it needs counts as often as it needs."""
+    """Count answers (``answered`` of ``wanted``): a clip with more than it needs counts as often as it needs."""
     per_item: dict[int, int] = {}
     for answer in answers:
         per_item[answer.number] = per_item.get(answer.number, 0) + 1
@@ -66,7 +66,7 @@ def _as_json(lot: Lot, answers: Sequence[Answer]) -> dict[str, Any]:
         "wanted": lot.size * lot.overlap,
         "answered": sum(min(count, lot.overlap) for count in per_item.values()),
         "annotators": sorted({answer.annotator for answer in answers}),
-        "verdicts": {name: sum(one.verdict == name for one in answers) for name in ("good", "bad", "unsure")},
+        "verdicts": {name: sum(answer.verdict == name for answer in answers) for name in ("good", "bad", "unsure")},
         "scores": {axis: _mean(values) for axis, values in sorted(scores.items())},
     }
 

@@ -1,9 +1,4 @@
-"""``funnel``: puts the commands together and turns errors into one line and an exit code.
-
-Exit codes: 0 done, 1 a bug (with its traceback) or a broken installation (doctor), 2 the caller's mistake or a catalog
-in which something does not hold (verify), 130 Ctrl-C, 143 SIGTERM; commands add 3 (failure budget passed) and 4 (gate
-not passed).
-"""
+"""The commands of ``funnel`` are put together here, in the panels in which its help shows them."""
 
 from __future__ import annotations
 
@@ -18,6 +13,7 @@ from funnel import (
     calibrate,
     compact,
     console,
+    cost,
     demo,
     doctor,
     explain,
@@ -35,7 +31,11 @@ from funnel import (
     status,
     verify,
 )
-from funnel.guard import guarded
+from funnel.command_line import CONTEXT, run_command_line
+from funnel.exit_codes import ExitCode
+
+#: The panels of the help, in its order. It shows the first sentence of each command, which fits one line.
+RUN, LOOK, PEOPLE, TAKE_OUT, UPKEEP, SET_UP = "Run", "Look", "People", "Take out", "Upkeep", "Set-up"
 
 
 def _version(wanted: bool) -> None:
@@ -46,12 +46,12 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(
-    name="funnel",
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+def _exit_codes() -> str:
+    """Explain the exit codes, one a line, for the end of the help."""
+    return "Exit codes:\n\n" + "\n".join(f"{code.value}: {code.meaning}" for code in ExitCode)
+
+
+app = typer.Typer(name="funnel", no_args_is_help=True, context_settings=CONTEXT, epilog=_exit_codes())
 
 
 @app.callback()
@@ -63,28 +63,34 @@ def funnel(
     """Curate talking-portrait video: from a pool of raw files to a catalog of (audio, video, text) triplets."""
 
 
-app.command("run")(run.run)
-app.command("retry")(retry.retry)
-app.command("status")(status.status)
-app.command("runs")(runs.runs)
-app.command("query")(query.query)
-app.command("explain")(explain.explain)
-app.command("compact")(compact.compact)
-app.command("verify")(verify.verify)
-app.command("gc")(gc.gc)
-app.command("sample")(sample.sample)
-app.command("annotate")(annotate.annotate)
-app.command("lots")(lots.lots)
-app.command("accept")(accept.accept)
-app.command("calibrate")(calibrate.calibrate)
-app.command("report")(report.report)
-app.command("snapshot")(snapshot.snapshot)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
-app.add_typer(labels.app, name="labels")
-app.add_typer(models.app, name="models")
+app.command("run", rich_help_panel=RUN)(run.run)
+app.command("retry", rich_help_panel=RUN)(retry.retry)
+
+app.command("status", rich_help_panel=LOOK)(status.status)
+app.command("runs", rich_help_panel=LOOK)(runs.runs)
+app.command("query", rich_help_panel=LOOK)(query.query)
+app.command("explain", rich_help_panel=LOOK)(explain.explain)
+app.command("report", rich_help_panel=LOOK)(report.report)
+app.command("cost", rich_help_panel=LOOK)(cost.cost)
+
+app.command("sample", rich_help_panel=PEOPLE)(sample.sample)
+app.command("annotate", rich_help_panel=PEOPLE)(annotate.annotate)
+app.command("lots", rich_help_panel=PEOPLE)(lots.lots)
+app.add_typer(labels.app, name="labels", rich_help_panel=PEOPLE)
+app.command("accept", rich_help_panel=PEOPLE)(accept.accept)
+app.command("calibrate", rich_help_panel=PEOPLE)(calibrate.calibrate)
+
+app.command("snapshot", rich_help_panel=TAKE_OUT)(snapshot.snapshot)
+
+app.command("compact", rich_help_panel=UPKEEP)(compact.compact)
+app.command("verify", rich_help_panel=UPKEEP)(verify.verify)
+app.command("gc", rich_help_panel=UPKEEP)(gc.gc)
+
+app.command("doctor", rich_help_panel=SET_UP)(doctor.doctor)
+app.add_typer(models.app, name="models", rich_help_panel=SET_UP)
+app.command("demo", rich_help_panel=SET_UP)(demo.demo)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """The console script. Always ends with SystemExit, or with the traceback of a bug."""
-    guarded(app, "funnel", args)
+    """Run the command line; the console script calls this. It always ends with SystemExit or a bug's traceback."""
+    run_command_line(app, "funnel", args)

@@ -1,7 +1,8 @@
-"""``funnel models``: which weights files there are, fetching them, checking them."""
+"""`funnel models` lists, fetches and checks the weights of models."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,24 +15,24 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from catalogs.errors import UserError
-from funnel import console
+from funnel import console, options
+from funnel.command_line import CONTEXT
 from funnel.console import Column
+from funnel.exit_codes import ExitCode
 from weights import own, registry
 from weights.declared import Weights
 from weights.registry import Copy
 
-app = typer.Typer(no_args_is_help=True, help="Model weights: list, fetch, check.")
+app = typer.Typer(no_args_is_help=True, context_settings=CONTEXT, help="List, fetch and check the weights of models.")
 
 PRESENT, MISSING, WRONG = "present", "missing", "wrong sha256"
 EVERYTHING = "all"
 LOG_EVERY_S = 10.0  # progress in a job log
 
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-
 
 @dataclass(frozen=True)
 class Listed:
-    """A weights file and what became of looking for it."""
+    """Holds a weights file, and what was found when it was looked for."""
 
     weights: Weights
     copies: list[Copy]
@@ -48,7 +49,7 @@ class Listed:
 
     @property
     def where(self) -> str:
-        """A short name of the place, for people."""
+        """Name the place in short, for people."""
         if self.used is None:
             return self.state
         if self.weights.own_folder:
@@ -70,10 +71,10 @@ def _styled(text: str, good: bool) -> Text:
 
 
 @app.command("list")
-def list_models(json: Json = False) -> None:
-    """Every weights file: what it is for, its licence, and where it lies."""
+def list_models(as_json: options.AsJson = False) -> None:
+    """List every weights file: purpose, licence, and where it lies."""
     listed = _look(list(registry.all_weights()))
-    if json:
+    if as_json:
         console.as_json([_entry(item) for item in listed])
         return
     rows: list[console.Row] = [
@@ -121,13 +122,16 @@ def _entry(item: Listed) -> dict[str, Any]:
 
 @app.command()
 def pull(
-    names: Annotated[list[str], typer.Argument(help="Model names, a profile (lite, reference), or all.")],
+    names: Annotated[list[str], typer.Argument(help="Names of models, a profile (lite, reference), or all.")],
     accept_licence: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Accept this licence, for models that ask for it. May be repeated."),
     ] = None,
 ) -> None:
-    """Fetch weights files into the cache folder. Broken downloads go on where they stopped."""
+    """Fetch weights files into the cache folder.
+
+    A download that broke off goes on where it stopped.
+    """
     from weights import licences
 
     chosen = list(dict.fromkeys(name for given in names for name in _expand(given)))
@@ -170,7 +174,7 @@ def _pull_one(name: str) -> UserError | None:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Any]:
-    """A bar on a terminal, a line now and then in a job log; both on standard error."""
+    """Show a bar on a terminal, a line now and then in a job log; both on standard error."""
     if not console.err.is_terminal:
         yield _LogLines(name)
         return
@@ -183,7 +187,7 @@ def _progress(name: str) -> Iterator[Any]:
 
 
 class _LogLines:
-    """Progress for a job log."""
+    """Prints progress as lines of a job log."""
 
     def __init__(self, name: str) -> None:
         self._name, self._next = name, 0.0
@@ -199,13 +203,15 @@ class _LogLines:
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Model names; every present file without any.")] = None,
-    json: Json = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of models; without any, every file that is present.")
+    ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Check the sha256 of every file that is present. Exit 2 if one is wrong."""
+    """Check the sha256 of weights files; exit code 5 if one is wrong."""
     listed = _look(names or list(registry.all_weights()))
     checked = [(item, copy) for item in listed for copy in item.copies]
-    if json:
+    if as_json:
         console.as_json(
             [
                 {"name": item.weights.name, "path": str(copy.path), "verdict": _verdict(item, copy)}
@@ -219,13 +225,14 @@ def verify(
         ]
         console.lines(columns, rows)
     if wrong := [str(copy.path) for _, copy in checked if not copy.trusted]:
-        raise UserError(f"wrong sha256: {', '.join(wrong)}; {_remedy(checked)}")
+        console.notice(f"funnel: wrong sha256: {', '.join(wrong)}; {_remedy(checked)}", logging.ERROR)
+        raise typer.Exit(ExitCode.UNSOUND)
     if names and (missing := [item.weights.name for item in listed if not item.copies]):
         raise UserError(f"not there: {', '.join(missing)}")
 
 
 def _remedy(checked: list[tuple[Listed, Copy]]) -> str:
-    """What to do about the wrong ones: own weights are not to be pulled."""
+    """Say what to do about the wrong ones: own weights are not to be pulled."""
     if any(item.weights.own_folder for item, copy in checked if not copy.trusted):
         return f"remove it and pull it again, or correct {own.LISTING} if it is your own"
     return "remove it and pull it again"

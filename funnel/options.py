@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take: each is named and explained once."""
+"""Every argument and option that several commands take is named and explained here, once."""
 
 from __future__ import annotations
 
@@ -9,28 +9,52 @@ import typer
 
 
 def _cluster(address: str) -> str:
-    """Without a word: the cluster of this Ray job, or the one that RAY_ADDRESS names; Ray of one's own elsewhere.
+    """Choose where to run without --ray-address: this Ray job's cluster, that of RAY_ADDRESS, or Ray on this machine.
 
-    A RAY_ADDRESS of http is where jobs are submitted to, and no cluster to join.
+    A RAY_ADDRESS that begins with http is where jobs are submitted to, and no cluster to join.
     """
     named = os.environ.get("RAY_ADDRESS", "")
     is_cluster = "RAY_JOB_ID" in os.environ or (named and not named.startswith("http"))
     return address or ("auto" if is_cluster else "local")
 
 
+# --- what a command works on ------------------------------------------------------------------------------------------
+
 Catalog = Annotated[str, typer.Argument(help="Folder or URL of the catalog.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
-Policy = Annotated[
-    str | None, typer.Option(help="Decide by this policy (YAML file or shipped); default: that of the last run.")
+CatalogOption = Annotated[str, typer.Option("--catalog", help="Folder or URL of the catalog.")]
+NewCatalogOption = Annotated[
+    str, typer.Option("--catalog", help="Folder or URL of the catalog; made if it is not there.")
 ]
-
+Pool = Annotated[str, typer.Argument(help="Folder, file or URL with the raw videos.")]
 Dataset = Annotated[str | None, typer.Option(help="Name for the dataset column; default: the pool's name.")]
+Lot = Annotated[str, typer.Argument(help="Name of the lot, as `funnel lots` lists it.")]
+Stage = Annotated[str, typer.Option(help="Name of the stage, as `funnel status` lists it.")]
 
-# --- of what measures: run, retry, python -m stages.<name> ------------------------------------------------------------
+# --- what decides -----------------------------------------------------------------------------------------------------
+
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help="Policy: a YAML file, or a shipped one (lite, reference, measure_all). "
+        "Default: that of the last run; before the first run lite."
+    ),
+]
+Profile = Annotated[
+    str | None, typer.Option(help="Models to use: lite or reference. Default: those of the policy, or of its last run.")
+]
+MaxBadRate = Annotated[float, typer.Option(help="The largest bad-case rate that passes.")]
+Confidence = Annotated[float, typer.Option(help="How sure to be that a worse stage does not pass.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed picks the same clips.")]
+
+# --- how it is answered -----------------------------------------------------------------------------------------------
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+# --- how something is measured: run, retry, python -m stages.<name> ---------------------------------------------------
 
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 = as many as the cluster holds.")]
 UnitClips = Annotated[int, typer.Option(min=1, help="Clips per unit of work.")]
-MaxFailureRate = Annotated[float, typer.Option(min=0, max=1, help="Exit 3 above this share of failures.")]
+MaxFailureRate = Annotated[float, typer.Option(min=0, max=1, help="Exit code 3 above this share of failures.")]
 RayAddress = Annotated[
     str,
     typer.Option(
@@ -39,9 +63,4 @@ RayAddress = Annotated[
         "Default: the cluster of this Ray job or of RAY_ADDRESS, else local.",
     ),
 ]
-DrainSeconds = Annotated[float, typer.Option(min=0, help="Time to finish clips in hand after SIGTERM, Ctrl-C.")]
-
-# --- of what proves: accept, calibrate --------------------------------------------------------------------------------
-
-MaxBadRate = Annotated[float, typer.Option(help="The largest bad-case rate that passes.")]
-Confidence = Annotated[float, typer.Option(help="How sure to be of that.")]
+DrainSeconds = Annotated[float, typer.Option(min=0, help="Seconds to finish clips in hand after SIGTERM or Ctrl-C.")]

@@ -1,4 +1,4 @@
-"""Progress of a run: bars on a terminal, one plain line every few seconds in a job log."""
+"""A run shows its progress with these: bars on a terminal, a plain line every few seconds in a job log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ITEMS = {"ingest": "files", "scene_split": "sources", "measure": "clips"}
 
 
 class TerminalProgress:
-    """One bar per phase."""
+    """Shows one bar per phase."""
 
     def __init__(self, terminal: Console):
         self._bars = Bars(
@@ -45,7 +45,7 @@ class TerminalProgress:
 
 
 class PlainProgress:
-    """One line when a phase begins and ends, and every ten seconds between."""
+    """Prints one line when a phase begins and ends, and every ten seconds between."""
 
     def begin(self, phase: str, total: int | None) -> None:
         self._total, self._done, self._sum = total, 0, Tally()

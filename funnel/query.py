@@ -1,4 +1,4 @@
-"""`funnel query`: SQL over a catalog."""
+"""`funnel query` answers SQL over a catalog."""
 
 from __future__ import annotations
 
@@ -28,36 +28,32 @@ def query(
     policy: options.Policy = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows shown by --format table.")] = 50,
 ) -> None:
-    """Ask the catalog anything: `funnel query CAT "select drop_rule, count(*) from verdicts group by 1"`.
+    """Ask the catalog anything, in SQL.
 
-    `funnel query CAT "show tables"` lists the tables, `"describe clips"` the columns of one.
+    `funnel query CATALOG "select drop_rule, count(*) from verdicts group by 1"`
+
+    `"show tables"` lists the tables, `"describe clips"` the columns of one. As CSV, lists, structs and maps
+    are cells of JSON.
     """
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet as pq
-
     from catalogs.catalog import Catalog
     from catalogs.errors import UserError
     from catalogs.query import run_query
-    from curation.deciding.recorded import funnel_of
     from curation.deciding.verdicts import open_views
+    from funnel import answers
+    from funnel.policies import funnel_to_read
 
+    if form is Format.parquet and sys.stdout.isatty():
+        command = f"funnel query {catalog} … --format parquet > answer.parquet"
+        raise UserError(f"parquet is binary: send it to a file, e.g. `{command}`")
     opened = Catalog.open(catalog)
-    answer = run_query(open_views(opened, funnel_of(opened, policy)), sql)
+    answer = run_query(open_views(opened, funnel_to_read(opened, policy)), sql)
     if form is Format.table:
         _print_table(answer, limit)
     elif form is Format.json:
         console.as_json(answer.to_pylist())
     else:
-        if form is Format.parquet and sys.stdout.isatty():
-            command = f"funnel query {catalog} … --format parquet > answer.parquet"
-            raise UserError(f"parquet is binary: send it to a file, e.g. `{command}`")
-        sink = pa.BufferOutputStream()
-        if form is Format.csv:
-            pyarrow.csv.write_csv(answer, sink)
-        else:
-            pq.write_table(answer, sink, compression="zstd")
-        sys.stdout.buffer.write(sink.getvalue().to_pybytes())
+        written = answers.as_csv(answer) if form is Format.csv else answers.as_parquet(answer)
+        sys.stdout.buffer.write(written)
 
 
 def _print_table(answer: pa.Table, limit: int) -> None:

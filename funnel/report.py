@@ -1,4 +1,4 @@
-"""`funnel report`: one HTML page about a catalog, to mail around."""
+"""`funnel report` writes one HTML page about a catalog, to mail around."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ def report(
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
     policy: options.Policy = None,
     clips: Annotated[int, typer.Option(min=0, max=12, help="Clips shown per contact sheet; 0: no pictures.")] = 4,
-    seed: Annotated[int, typer.Option(help="Decides which clips are shown.")] = 0,
+    seed: options.Seed = 0,
 ) -> None:
-    """One HTML page to mail around: the funnel, every score against its threshold, contact sheets, gates, cost."""
+    """Write one HTML page about a catalog, to mail around.
+
+    It shows the funnel, every score against its threshold, contact sheets, gates and what it has cost.
+    """
     from catalogs.catalog import Catalog
-    from curation.deciding.recorded import funnel_of
     from curation.report.data import collect
     from curation.report.page import page
     from curation.report.write import check_target, write_page
+    from funnel.policies import funnel_to_read
 
     check_target(out)  # before minutes of work
     opened = Catalog.open(catalog)
-    text = page(collect(opened, funnel_of(opened, policy), clips, seed))
+    text = page(collect(opened, funnel_to_read(opened, policy), clips, seed or 0))
     write_page(out, text)
     console.line(f"{out}: {len(text.encode()) / 1e6:.1f} MB")

@@ -1,4 +1,4 @@
-"""`funnel retry`: quarantined clips, sources and files are tried again."""
+"""`funnel retry` tries clips, sources and files in quarantine again."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def retry(
     ray_address: options.RayAddress = "",
     drain_seconds: options.DrainSeconds = 30,
 ) -> None:
-    """Try what has failed in CATALOG again, whatever the reason and however often it was tried.
+    """Try failed clips and files again, with any failure code.
 
-    What is owed anyway is done as well. What is in quarantine: funnel query CATALOG "select * from failures", and the
-    failed rows of table `sources`.
+    The number of earlier attempts does not matter. Other owed work is done as well. To see what has failed:
+    `funnel query CATALOG "select * from failures"`, and the failed rows of table `sources`.
     """
     from catalogs.catalog import Catalog
-    from curation.deciding.recorded import funnel_of
     from curation.running.options import RunOptions
     from curation.running.owed_sources import quarantined
     from funnel.job import end_with_budget, execute
+    from funnel.policies import funnel_to_read
 
     opened = Catalog.open(catalog)
-    funnel = funnel_of(opened, policy)
+    funnel = funnel_to_read(opened, policy)
     wanted = _wanted(funnel, frozenset(stage or ()), frozenset(code or ()))
     settings = RunOptions(
         workers=workers,
@@ -58,19 +58,21 @@ def retry(
     standing = quarantined(opened, funnel, whatever) if wanted.codes else before
     summary = execute(opened, funnel, settings, retry=wanted)
     back = max(0, standing - quarantined(opened, funnel, whatever))
-    console.line(f"{before} failures tried again: {back} came back")
+    console.line(f"{before} failures tried again: {back} succeeded")
     end_with_budget(summary, max_failure_rate, catalog)
 
 
 def _wanted(funnel: Funnel, stages: frozenset[str], codes: frozenset[str]) -> Retry:
-    """Raises UserError on a stage or code that does not exist."""
+    """Read --stage and --code. Raises UserError on a stage or code that does not exist."""
     from catalogs.errors import ErrorCode, UserError
     from curation.running.options import Retry
 
     known_stages = ["ingest", *(bound.name for bound in funnel.stages)]
     for stage in stages - set(known_stages):
-        raise UserError(f"--stage {stage}: policy {funnel.policy.name} has {', '.join(known_stages)}")
+        raise UserError(
+            f"--stage {stage}: policy {funnel.policy.name} has no such stage; it has: {', '.join(known_stages)}"
+        )
     known_codes = [code.value for code in ErrorCode]
     for code in codes - set(known_codes):
-        raise UserError(f"--code {code}: one of {', '.join(known_codes)}")
+        raise UserError(f"--code {code}: there is no such code; codes are: {', '.join(known_codes)}")
     return Retry(stages, codes)

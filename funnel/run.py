@@ -1,4 +1,4 @@
-"""`funnel run`: a pool in, a curated catalog out."""
+"""`funnel run` makes a curated catalog of a pool."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from funnel import console, options
-from funnel.accept import GATE_EXIT
+from funnel.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from catalogs.catalog import Catalog
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def run(
-    pool: Annotated[str, typer.Argument(help="Folder, file or URL with the raw videos.")],
-    catalog: Annotated[str, typer.Option(help="Folder or URL of the catalog; made if it is not there.")],
-    policy: Annotated[str, typer.Option(help="YAML file, or a shipped policy: lite, reference, measure_all.")] = "lite",
-    profile: Annotated[str | None, typer.Option(help="Models to use (lite, reference); default: the policy's.")] = None,
+    pool: options.Pool,
+    catalog: options.NewCatalogOption,
+    policy: options.Policy = None,
+    profile: options.Profile = None,
     dataset: options.Dataset = None,
     workers: options.Workers = 0,
     unit_clips: options.UnitClips = 256,
@@ -27,7 +27,8 @@ def run(
     ray_address: options.RayAddress = "",
     drain_seconds: options.DrainSeconds = 30,
     gate: Annotated[
-        bool, typer.Option("--gate", help="Exit 4 unless every stage that decides has passed its gate (funnel accept).")
+        bool,
+        typer.Option("--gate", help="Exit code 4 unless every stage that decides has passed its gate (funnel accept)."),
     ] = False,
 ) -> None:
     """Run the whole funnel on POOL: catalogue, split, measure, decide.
@@ -35,16 +36,18 @@ def run(
     Run it again at any time: it does only what is owed. A changed threshold in the policy costs no measuring.
     """
     from catalogs.catalog import Catalog
-    from curation.deciding.bound import resolve
-    from curation.deciding.policy import load_policy
+    from curation.deciding.recorded import choose_policy
     from curation.running.options import RunOptions
     from funnel.job import end_with_budget, execute
+    from funnel.policies import funnel_to_run
     from funnel.status import show_status
     from stages.ingest import list_pool
 
-    funnel = resolve(load_policy(policy, profile))  # type: ignore[arg-type]
-    listed = list_pool(pool, dataset)  # a wrong pool is said before a catalog folder is made
+    # What is wrong with a policy or a pool is said before a catalog folder is made.
+    choose_policy(None, policy, profile).as_installed()  # type: ignore[arg-type]  # checked there
+    listed = list_pool(pool, dataset)
     opened = Catalog.open_or_create(catalog)
+    funnel = funnel_to_run(opened, policy, profile)
     settings = RunOptions(
         workers=workers,
         unit_clips=unit_clips,
@@ -57,7 +60,7 @@ def run(
         console.line("Nothing to do: everything in this pool is measured already. The verdicts:\n")
     show_status(opened, funnel)
     console.paragraph(
-        f"\nWhy a clip was dropped: funnel explain {catalog} CLIP_ID. The kept ones: table `curated` of funnel query."
+        f"\nWhy a clip was dropped: funnel explain {catalog} CLIP_ID. Kept clips: table `curated` of funnel query."
     )
     end_with_budget(summary, max_failure_rate, catalog)
     if gate:
@@ -70,4 +73,4 @@ def _end_with_gates(catalog: Catalog, funnel: Funnel) -> None:
     if lines := missing_gates(catalog, funnel):
         for line in lines:
             console.notice(f"funnel: {line}", logging.WARNING)
-        raise typer.Exit(GATE_EXIT)
+        raise typer.Exit(ExitCode.GATE_NOT_PASSED)

@@ -1,4 +1,4 @@
-"""`funnel runs`: what each run on a catalog did, and how fast."""
+"""`funnel runs` shows what each run on a catalog did, and how fast."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def runs(
     limit: Annotated[int, typer.Option(min=1, help="How many runs are listed, newest first.")] = 20,
     as_json: options.AsJson = False,
 ) -> None:
-    """The runs on a catalog, newest first; or one run by phase and stage."""
+    """List the runs on a catalog, or show one by phase and stage."""
     from catalogs.catalog import Catalog
     from catalogs.runs import run_named, run_records
 
@@ -55,7 +55,7 @@ def _picked(value: object, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _in_order(stages: Sequence[StageFigures]) -> list[StageFigures]:
-    """Phase by phase as they ran, the stages of each as in the default funnel."""
+    """Order figures phase by phase as they ran, the stages of each as in the default funnel."""
     from stages.listing import STAGES
 
     phases = list(dict.fromkeys(figures.phase for figures in stages))
@@ -79,7 +79,7 @@ def _list(records: list[RunRecord]) -> None:
 
 
 def _status(record: RunRecord) -> str:
-    """The status; of a run that has not ended, also how old its last sign of life is."""
+    """Return the status; of a run that has not ended, also how old its last sign of life is."""
     silent_s = record.silent_seconds
     if silent_s is None:
         return record.shown_status

@@ -1,4 +1,4 @@
-"""`funnel sample`: draw a lot of clips for annotators."""
+"""`funnel sample` draws a lot of clips for annotators."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from funnel import console, options
+from funnel.unopenable import say_unopenable
 
 if TYPE_CHECKING:
     from curation.annotation.records import Lot
@@ -27,33 +28,39 @@ class Mode(str, enum.Enum):
 
 def sample(
     catalog: options.Catalog,
-    stage: Annotated[str, typer.Option(help="The stage to be judged.")],
+    stage: options.Stage,
     n: Annotated[int | None, typer.Option("--n", help="How many clips (in mode pair: pairs).")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="As many clips as the proof takes, instead of --n.")] = False,
-    max_bad_rate: Annotated[float, typer.Option(help="--plan: the largest bad-case rate.")] = 0.05,
-    confidence: Annotated[float, typer.Option(help="--plan: 1 - the risk of passing a worse stage.")] = 0.95,
+    plan: Annotated[bool, typer.Option("--plan", help="As many clips as the proof needs, instead of --n.")] = False,
+    max_bad_rate: options.MaxBadRate = 0.05,
+    confidence: options.Confidence = 0.95,
     acceptable_rate: Annotated[
-        float | None, typer.Option(help="--plan: a rate that is to pass; default: a quarter of --max-bad-rate.")
+        float | None, typer.Option(help="--plan: a rate that should pass; default: a quarter of --max-bad-rate.")
     ] = None,
     producers_risk: Annotated[float, typer.Option(help="--plan: the risk of turning such a stage down.")] = 0.1,
-    sequential: Annotated[bool, typer.Option("--sequential", help="--plan: stop as soon as it is clear.")] = False,
+    sequential: Annotated[bool, typer.Option("--sequential", help="--plan: stop once the result is clear.")] = False,
     dropped: Annotated[bool, typer.Option("--dropped", help="Clips that the stage's rules dropped.")] = False,
     stratify: Annotated[
         str | None,
-        typer.Option(help="Columns, or source, rule, band (of the stage's score), with commas; '' for none."),
+        typer.Option(help="Strata: columns, source, rule or band (of the stage's score), with commas; '' for none."),
     ] = None,
     allocation: Annotated[Allocation, typer.Option(help="How clips are spread over strata.")] = Allocation.proportional,
-    seed: Annotated[int | None, typer.Option(help="The same seed draws the same clips; default: a new one.")] = None,
+    seed: options.Seed = None,
     name: Annotated[str | None, typer.Option(help="Name of the lot; default: STAGE-kept-1 and so on.")] = None,
     mode: Annotated[Mode, typer.Option(help="good/bad, or a user study: scale 0-2, pair.")] = Mode.verdict,
     overlap: Annotated[int, typer.Option(help="Annotators per clip, for their agreement.")] = 1,
     policy: options.Policy = None,
 ) -> None:
-    """Draw a reproducible sample of what a stage kept (or, with --dropped, dropped) and store it as a lot."""
+    """Draw a lot of clips that a stage kept, or dropped.
+
+    The lot is stored in the catalog. Without --seed a new seed is drawn, and printed. --max-bad-rate and --confidence
+    belong to --plan.
+    """
     from catalogs.catalog import Catalog
     from curation.annotation.lots import Draw, draw_lot
+    from curation.annotation.page.lot_clips import LotClips
     from curation.annotation.plans import Promise
-    from curation.deciding.recorded import funnel_of
+    from curation.annotation.records import read_lot
+    from funnel.policies import funnel_to_read
 
     promise = None
     if plan:
@@ -73,8 +80,9 @@ def sample(
         overlap=overlap,
     )
     opened = Catalog.open(catalog)
-    lot = draw_lot(opened, funnel_of(opened, policy), draw)
+    lot = draw_lot(opened, funnel_to_read(opened, policy), draw)
     _show(lot, n)
+    say_unopenable(LotClips(opened, read_lot(opened, lot.name)[1]).troubles(), lot.clips)
     console.paragraph(f"\nNext: funnel annotate {shlex.quote(catalog)} {lot.name}")
 
 
@@ -107,4 +115,6 @@ def _show(lot: Lot, asked: int | None) -> None:
             console.Column("drawn", align="right"),
         ]
         console.line()
-        console.table(columns, [(one.name, str(one.population), str(one.sampled)) for one in lot.strata])
+        console.table(
+            columns, [(stratum.name, str(stratum.population), str(stratum.sampled)) for stratum in lot.strata]
+        )

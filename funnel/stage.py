@@ -1,4 +1,4 @@
-"""`python -m stages.<name>`: one stage, or several fused, over a catalog. What `ray job submit` runs."""
+"""`python -m stages.<name>` is defined here: it runs one stage, or several fused, mostly as a Ray job."""
 
 from __future__ import annotations
 
@@ -11,35 +11,45 @@ import typer
 from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from catalogs.runs import RunRecord
-from curation.deciding.bound import Funnel, resolve
+from curation.deciding.bound import Funnel
 from curation.deciding.counts import count_funnel
-from curation.deciding.policy import load_policy
-from curation.deciding.recorded import funnel_of
+from curation.deciding.recorded import choose_policy
 from curation.running.options import RunOptions
 from curation.running.owed_sources import owed_sources
 from funnel import console, options
-from funnel.guard import guarded
+from funnel.command_line import CONTEXT, run_command_line
 from funnel.job import end_with_budget, execute
+from funnel.policies import funnel_to_read, funnel_to_run
 from stages.ingest import list_pool
-
-_Catalog = Annotated[str, typer.Option(help="Folder or URL of the catalog.")]
+from stages.listing import STAGES
 
 
 def stage_main(stage: str) -> None:
-    """`python -m stages.<stage>`: run one stage (or several, fused) over a catalog."""
+    """Run `python -m stages.<stage>`."""
+    run_command_line(stage_app(stage), f"python -m {STAGES.module(stage)}")
+
+
+def ingest_main() -> None:
+    """Run `python -m stages.ingest`."""
+    run_command_line(ingest_app(), "python -m stages.ingest")
+
+
+def stage_app(stage: str) -> typer.Typer:
+    """Make the program that runs one stage (or several, fused) over a catalog."""
 
     def command(
-        catalog: _Catalog,
-        policy: Annotated[str, typer.Option(help="YAML file or shipped policy.")] = "lite",
-        profile: Annotated[str | None, typer.Option(help="lite or reference; default: the policy's.")] = None,
-        stages: Annotated[str, typer.Option(help="Comma-separated stages to fuse into this job.")] = stage,
+        catalog: options.CatalogOption,
+        policy: options.Policy = None,
+        profile: options.Profile = None,
+        stages: Annotated[str, typer.Option(help="Stages to fuse into this job, with commas.")] = stage,
         workers: options.Workers = 0,
         unit_clips: options.UnitClips = 256,
         max_failure_rate: options.MaxFailureRate = 0.05,
         ray_address: options.RayAddress = "",
         drain_seconds: options.DrainSeconds = 30,
     ) -> None:
-        funnel = resolve(load_policy(policy, profile))  # type: ignore[arg-type]
+        opened = Catalog.open(catalog)
+        funnel = funnel_to_run(opened, policy, profile)
         only = _named_stages(stages, funnel)
         settings = RunOptions(
             workers=workers,
@@ -48,34 +58,32 @@ def stage_main(stage: str) -> None:
             ray_address=ray_address,
             drain_s=drain_seconds,
         )
-        opened = Catalog.open(catalog)
         record = execute(opened, funnel, settings, only=only)
         _say_end(record)
         for line in _left_waiting(opened, funnel, only):
             console.notice(f"funnel: {line}", logging.WARNING)
         end_with_budget(record, max_failure_rate, catalog)
 
-    _main(stage, f"Run stage {stage} over a catalog.", command)
+    return _app(f"Run stage {stage} over a catalog.", command)
 
 
-def ingest_main() -> None:
-    """`python -m stages.ingest`: catalogue a pool, and nothing else."""
+def ingest_app() -> typer.Typer:
+    """Make the program that catalogues the files of a pool."""
 
     def command(
-        pool: Annotated[str, typer.Argument(help="Folder, file or URL with the raw videos.")],
-        catalog: Annotated[str, typer.Option(help="Folder or URL of the catalog; made if it is not there.")],
-        policy: Annotated[
-            str | None, typer.Option(help="Record the run under this policy; default: that of the last run, or lite.")
-        ] = None,
+        pool: options.Pool,
+        catalog: options.NewCatalogOption,
+        policy: options.Policy = None,
         dataset: options.Dataset = None,
         workers: options.Workers = 0,
         max_failure_rate: options.MaxFailureRate = 0.05,
         ray_address: options.RayAddress = "",
         drain_seconds: options.DrainSeconds = 30,
     ) -> None:
-        listed = list_pool(pool, dataset)  # a wrong pool is said before a catalog folder is made
+        choose_policy(None, policy)  # what is wrong with a policy or a pool is said before a catalog folder is made
+        listed = list_pool(pool, dataset)
         opened = Catalog.open_or_create(catalog)
-        funnel = funnel_of(opened, policy)
+        funnel = funnel_to_read(opened, policy)
         settings = RunOptions(
             workers=workers, max_failure_rate=max_failure_rate, ray_address=ray_address, drain_s=drain_seconds
         )
@@ -83,13 +91,14 @@ def ingest_main() -> None:
         _say_end(record)
         end_with_budget(record, max_failure_rate, catalog)
 
-    _main("ingest", "Catalogue the files of a pool.", command)
+    text = "Catalogue the files of a pool. Nothing is measured; the policy is only recorded, for the commands to come."
+    return _app(text, command)
 
 
-def _main(stage: str, text: str, command: Callable[..., None]) -> None:
+def _app(text: str, command: Callable[..., None]) -> typer.Typer:
     app = typer.Typer(add_completion=False)
-    app.command(help=text)(command)
-    guarded(app, f"python -m stages.{stage}")
+    app.command(help=text, context_settings=CONTEXT)(command)
+    return app
 
 
 def _named_stages(stages: str, funnel: Funnel) -> frozenset[str]:
@@ -107,19 +116,19 @@ def _say_end(record: RunRecord) -> None:
 
 
 def _left_waiting(catalog: Catalog, funnel: Funnel, only: frozenset[str]) -> list[str]:
-    """What the stages of this job have not seen because something comes before it that the job leaves out."""
+    """Say what these stages have not seen, because something comes before it that this job leaves out."""
     if not catalog.source_parts():
-        return ["the catalog has no sources yet: python -m stages.ingest POOL --catalog … comes first"]
+        return ["the catalog has no sources yet: first run python -m stages.ingest POOL --catalog …"]
     waiting = []
     if funnel.split.name not in only:
         waiting.append((len(owed_sources(catalog, funnel.split)[0]), "sources", funnel.split.name))
     if only - {funnel.split.name}:
         counts = count_funnel(catalog, funnel).stages
         last = max(number for number, count in enumerate(counts) if count.stage in only)
-        waiting += [(count.pending, "clips", count.stage) for count in counts[:last] if count.stage not in only]
+        waiting += [(count.pending.clips, "clips", count.stage) for count in counts[:last] if count.stage not in only]
     return [
         f"{number} {what} wait for {stage}, which comes first in policy {funnel.policy.name} and is not part of this "
-        f"job: python -m stages.{stage}"
+        f"job: run python -m {STAGES.module(stage)}"
         for number, what, stage in waiting
         if number
     ]

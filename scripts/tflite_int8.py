@@ -1,4 +1,4 @@
-"""Packs a TensorFlow Lite network whose convolution kernels are half precision into the 8-bit form of
+"""A TensorFlow Lite network with half-precision convolution kernels is packed into the 8-bit form of
 ``stages/runtime/tflite.py``.
 
 The TensorFlow Lite file format has 8-bit kernels too, but the CPU kernels then leave its fast path (measured: pose
@@ -13,14 +13,14 @@ from collections.abc import Iterator
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-MIN_VALUES = 16_384  # smaller kernels stay in half precision: the first layers bear the least error
+MIN_VALUES = 16_384  # smaller kernels stay in half precision, because the first layers tolerate the least error
 GROUP = 64  # values that share a scale, within one output channel
 SMALLEST_SCALE = 2.0**-14  # of the normal half-precision numbers
 OPERATORS = schema.BuiltinOperator
 
 
 def packed(content: bytes) -> bytes:
-    """The same network as ``.npz``: kernels of its plain convolutions as int8 with a scale for every 64 values."""
+    """Return the network as ``.npz``: kernels of its plain convolutions as int8 with a scale for every 64 values."""
     data = np.frombuffer(content, np.uint8)
     kept = np.ones(len(data), bool)
     spans, codes, runs, scales = [], [], [], []
@@ -48,12 +48,12 @@ def packed(content: bytes) -> bytes:
 
 
 def _groups(n: int) -> np.ndarray:
-    """Lengths of the groups that ``n`` values fall into."""
+    """Return the lengths of the groups into which ``n`` values are divided."""
     return np.asarray([GROUP] * (n // GROUP) + [n % GROUP] * bool(n % GROUP), np.int64)
 
 
 def kernels(data: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Where the kernels lie in the file, first to last, and how many values each output channel has there."""
+    """Find where the kernels lie in the file, first to last, and how many values each output channel has there."""
     model = schema.Model.GetRootAs(data, 0)
     graph = model.Subgraphs(0)
     made_from = {}
@@ -77,7 +77,7 @@ def kernels(data: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
 
 
 def channel_lengths(tensor: schema.Tensor, n_values: int) -> np.ndarray:
-    """Stored values per output channel (axis 0); a sparse tensor leaves zeros out."""
+    """Count the stored values per output channel (axis 0); a sparse tensor leaves zeros out."""
     channels = tensor.Shape(0)
     sparsity = tensor.Sparsity()
     if sparsity is None:

@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-import typer
 
 from curation.deciding.policy import load_policy
 from funnel import main, stage
+from funnel.command_line import click_command
 from stages.listing import STAGES
 from tests.support.deploy_paths import CLUSTER_PAGE, DEPLOY, ROOT
 
@@ -39,29 +39,18 @@ def commands_of_files() -> dict[str, list[str]]:
 
 
 def code_of(text: str, suffix: str) -> str:
-    """Of Markdown only the blocks of code; of others, not the comments' prose but the commands in it."""
+    """Return the blocks of code of a Markdown page, and all of another file but the folders that an image copies."""
     if suffix == ".md":
         return "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    return text
+    return re.sub(r"(?m)^COPY .*$", "", text)  # folders, of which one is called as the command is
 
 
 COMMANDS = [(name, line) for name, lines in commands_of_files().items() for line in lines]
 
 
-@pytest.fixture
-def stage_command(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The command behind ``python -m stages.NAME``."""
-
-    def command(name: str) -> Any:
-        caught: list[typer.Typer] = []
-        monkeypatch.setattr(stage, "guarded", lambda app, prog: caught.append(app))
-        if name == "ingest":
-            stage.ingest_main()
-        else:
-            stage.stage_main(name)
-        return typer.main.get_command(caught[0])
-
-    return command
+def stage_command(name: str) -> Any:
+    """Make the command behind ``python -m stages.NAME``."""
+    return click_command(stage.ingest_app() if name == "ingest" else stage.stage_app(name))
 
 
 def parse(command: Any, words: list[str]) -> None:
@@ -73,10 +62,10 @@ def parse(command: Any, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("where", "line"), COMMANDS)
-def test_every_command_is_accepted(where: str, line: str, stage_command: Any) -> None:
+def test_every_command_is_accepted(where: str, line: str) -> None:
     words = shlex.split(line)
     if words[0] == "funnel":
-        parse(typer.main.get_command(main.app), words[1:])
+        parse(click_command(main.app), words[1:])
     else:
         name = words[2].removeprefix("stages.")
         assert name in {"ingest", *STAGES}
@@ -102,11 +91,11 @@ def test_the_jobs_of_the_page_measure_a_whole_policy_in_its_order() -> None:
         if words[0] == "python" and "lite" in words:
             named = words[words.index("--stages") + 1] if "--stages" in words else words[2].removeprefix("stages.")
             measured += named.split(",")
-    assert measured == [plan.stage.name for plan in load_policy("lite").stages]
+    assert measured == [entry.stage.name for entry in load_policy("lite").stages]
 
 
-def test_a_wrong_option_would_be_seen(stage_command: Any) -> None:
-    funnel = typer.main.get_command(main.app)
+def test_a_wrong_option_would_be_seen() -> None:
+    funnel = click_command(main.app)
     for command, words in (
         (stage_command("sync"), ["--catalogue", "x"]),
         (stage_command("sync"), []),
@@ -118,9 +107,9 @@ def test_a_wrong_option_would_be_seen(stage_command: Any) -> None:
 
 
 def test_the_tables_of_the_page_are_up_to_date() -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "cost_model.py"), "--check"]
+    command = [sys.executable, str(ROOT / "scripts" / "cluster_docs.py"), "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, f"run python scripts/cost_model.py --write\n{done.stderr}"
+    assert done.returncode == 0, f"run python scripts/cluster_docs.py\n{done.stderr}"
 
 
 def test_every_link_of_the_page_leads_somewhere() -> None:

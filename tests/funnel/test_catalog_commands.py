@@ -53,17 +53,19 @@ def test_gc_says_how_many_are_too_young_and_when_they_can_go(
     for words in ((), ("--dry-run",)):
         nothing, waiting = said(capsys, "gc", catalog.store.url, *words)
         assert nothing.startswith("0 files, 0.0 MB ")
-        assert waiting.startswith("6 files, 0.0 MB out of use for less than 24 hours (--older-than): they can go at ")
+        assert waiting.startswith(
+            "6 files, 0.0 MB out of use for less than 24 hours (--older-than): they can be removed at "
+        )
         assert waiting.endswith(" 2060-01-02 00:00:00 UTC")
 
 
 def test_a_missing_source_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    *_, problem, total = said(capsys, "verify", small_catalog(tmp_path, shards=1).store.url, "--hashes", code=2)
+    *_, problem, total = said(capsys, "verify", small_catalog(tmp_path, shards=1).store.url, "--hashes", code=5)
     assert problem == "source_missing: /s0.mp4: there is no such file"
     assert total == "1 problems"
 
 
-def test_verify_ends_with_two_when_something_does_not_hold(
+def test_verify_ends_with_five_when_something_does_not_hold(
     catalog: Catalog, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = said(capsys, "verify", catalog.store.url)
@@ -76,12 +78,12 @@ def test_verify_ends_with_two_when_something_does_not_hold(
     assert lines[-1] == "nothing wrong"
     (name, *_) = catalog.store.find("measurements")
     Path(catalog.store.path(name)).write_bytes(b"PAR1")
-    *_, problem, total = said(capsys, "verify", catalog.store.url, code=2)
+    *_, problem, total = said(capsys, "verify", catalog.store.url, code=5)
     assert problem.startswith(f"unreadable: {name}: ")
     assert total == "1 problems"
-    found = json.loads("\n".join(said(capsys, "verify", catalog.store.url, "--json", code=2)))
+    found = json.loads("\n".join(said(capsys, "verify", catalog.store.url, "--json", code=5)))
     assert found["measured"] == {"first@ffff": 4}
-    assert [one["kind"] for one in found["problems"]] == ["unreadable"]
+    assert [problem["kind"] for problem in found["problems"]] == ["unreadable"]
 
 
 def test_the_tables_that_a_query_may_ask_are_listed_and_no_others(
@@ -92,3 +94,12 @@ def test_the_tables_that_a_query_may_ask_are_listed_and_no_others(
     assert set(names) == {"sources", "clips", "failures", "verdicts", "curated"} | stages
     _, *rows = said(capsys, "query", catalog.store.url, "describe", "--limit", "500")
     assert {row.split()[2] for row in rows[: len(names)]} == set(names)  # what they are made of comes last
+
+
+def test_a_query_writes_lists_as_csv(catalog: Catalog, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    sql = "select list(distinct source_id order by source_id) as ids, count(*) as files from sources"
+    with pytest.raises(SystemExit) as end:
+        main(["query", catalog.store.url, sql, "--format", "csv"])
+    assert (end.value.code or 0) == 0
+    _, line = capsysbinary.readouterr().out.decode().splitlines()
+    assert line == '"[""s0"", ""s1"", ""s2""]",3'

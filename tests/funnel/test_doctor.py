@@ -1,4 +1,4 @@
-"""`funnel doctor`: what runs, what is missing, what to do; exit 1 only when the installation is broken."""
+"""`funnel doctor`: what runs, what is missing, what to do; exit code 5 only when the installation is broken."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_own_weights_are_named(listing: dict[str, Stage], tmp_path: Path, monkey
     assert found["sync", "lite"]["own_weights"] == []
     shown = doctor().stdout
     assert "runnable (net), own weights" in shown
-    assert "own weights in the place of the published ones: syncnet_v2" in shown
+    assert "own weights instead of the published ones: syncnet_v2" in shown
     own_weights(tmp_path, monkeypatch, syncnet_v2={**entry, "sha256": "0" * 64})
     wrong = states(doctor("--json"))["sync", "reference"]
     assert wrong["state"] == "weights missing"
@@ -118,7 +118,7 @@ def test_a_wrong_declaration_of_own_weights_is_a_problem(
     own_weights(tmp_path, monkeypatch, syncnet={})
     listing["sync"] = stage("sync", reference=backend(weights=("syncnet_v2",)))
     result = doctor("--json")
-    assert result.exit_code == 1
+    assert result.exit_code == 5
     (problem,) = json.loads(result.stdout)["problems"]
     assert "own_weights.json: syncnet: file, sha256, licence missing" in problem
 
@@ -186,7 +186,7 @@ def test_a_core_package_that_is_too_old_is_a_problem(
     needs = ["rich>=999", "no-such-package", "only-elsewhere; sys_platform == 'plan9'", "extra-only; extra == 'dev'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: needs)
     result = doctor()
-    assert result.exit_code == 1
+    assert result.exit_code == 5
     assert "does not satisfy >=999: pip install 'rich>=999'" in result.stdout
     assert "package no-such-package is missing: pip install 'no-such-package'" in result.stdout
     assert "elsewhere" not in result.stdout
@@ -199,7 +199,7 @@ def test_a_library_that_does_not_load_is_a_problem_and_the_rest_is_still_told(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # import raises ModuleNotFoundError
     result = doctor()
-    assert result.exit_code == 1
+    assert result.exit_code == 5
     assert "problem: " in result.stdout
     assert "cache folder" in result.stdout
 

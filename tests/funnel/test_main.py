@@ -16,8 +16,8 @@ from rich.console import Console
 
 from catalogs.errors import UserError
 from funnel import console
+from funnel.command_line import run_command_line
 from funnel.console import Column
-from funnel.guard import guarded
 from funnel.main import main
 
 FUNNEL = [sys.executable, "-m", "funnel"]
@@ -31,7 +31,7 @@ def run_and_raise(error: BaseException) -> None:
     def command() -> None:
         raise error
 
-    guarded(app, "funnel", [])
+    run_command_line(app, "funnel", [])
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,8 +99,9 @@ def test_help_starts_without_the_heavy_libraries() -> None:
 def test_ctrl_c_in_a_real_process_is_one_line_and_130(tmp_path: Path) -> None:
     script = tmp_path / "waits.py"
     script.write_text(
-        "import time, typer\nfrom funnel.guard import guarded\napp = typer.Typer()\n"
-        "@app.command()\ndef command():\n    print('waiting', flush=True)\n    time.sleep(60)\nguarded(app, 'funnel')\n"
+        "import time, typer\nfrom funnel.command_line import run_command_line\napp = typer.Typer()\n"
+        "@app.command()\ndef command():\n    print('waiting', flush=True)\n    time.sleep(60)\n"
+        "run_command_line(app, 'funnel')\n"
     )
     process = subprocess.Popen(
         [sys.executable, script],

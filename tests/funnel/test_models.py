@@ -27,11 +27,11 @@ def funnel(*args: str) -> str:
     return result.stdout
 
 
-def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    """Standard error of a command that must exit with 2."""
+def refused(capsys: pytest.CaptureFixture[str], *args: str, code: int = 2) -> str:
+    """Standard error of a command that must end with this exit code."""
     with pytest.raises(SystemExit) as end:
         main(args)
-    assert end.value.code == 2
+    assert end.value.code == code
     return capsys.readouterr().err
 
 
@@ -106,7 +106,7 @@ def test_own_weights_with_another_hash_are_wrong(
     declare_own(tmp_path, monkeypatch, "0" * 64)
     (line,) = [line for line in funnel("models", "list").splitlines() if line.startswith("syncnet_v2 ")]
     assert line.endswith("wrong sha256")
-    assert "or correct own_weights.json if it is your own" in refused(capsys, "models", "verify")
+    assert "or correct own_weights.json if it is your own" in refused(capsys, "models", "verify", code=5)
 
 
 def test_a_wrong_declaration_of_own_weights_is_one_line(
@@ -201,7 +201,7 @@ def test_a_wrong_file_is_named_wherever_it_lies(
     monkeypatch.setenv("FUNNEL_WEIGHTS", str(tmp_path))
     (tmp_path / "net.bin").write_bytes(CONTENT)
     (cache_folder / "net.bin").write_bytes(CONTENT[:-1] + b"x")
-    assert f"wrong sha256: {cache_folder / 'net.bin'}; remove it" in refused(capsys, "models", "verify")
+    assert f"wrong sha256: {cache_folder / 'net.bin'}; remove it" in refused(capsys, "models", "verify", code=5)
     result = CliRunner().invoke(app, ["models", "verify", "--json"])
     assert [entry["verdict"] for entry in json.loads(result.stdout)] == ["right", "wrong"]
 

@@ -50,8 +50,9 @@ def test_from_sample_to_snapshot(catalog: Catalog, capsys: pytest.CaptureFixture
     assert "audio_quality, lot audio_quality-kept-1: pass: at most" in text
     text = said(capsys, 4, "snapshot", url, "--name", "v1", "--require-gates")
     assert text.splitlines() == [
-        "funnel: scene_split: never sampled",
-        "funnel: face_count: never sampled",
+        "funnel: policy tested (lite), that of the last run (20260101T120000.1)",
+        "funnel: scene_split: no lot of it is accepted yet",
+        "funnel: face_count: no lot of it is accepted yet",
         "funnel: snapshot v1 was not made: 2 stage(s) without a passed gate",
     ]
     for stage in ("scene_split", "face_count"):
@@ -109,8 +110,8 @@ def test_a_small_population_is_judged_whole(catalog: Catalog, capsys: pytest.Cap
     ("words", "message"),
     [
         (["--stage", "sink", "--n", "9"], "has no stage 'sink'"),
-        (["--stage", "face_count"], "one of them"),
-        (["--stage", "face_count", "--n", "1000000"], "nobody judges more than 20000 clips"),
+        (["--stage", "face_count"], "give either the number of clips"),
+        (["--stage", "face_count", "--n", "1000000"], "a lot has at most 20000 clips"),
         (["--stage", "face_count", "--plan", "--max-bad-rate", "2"], "the largest bad rate must lie between 0 and 1"),
         (["--stage", "face_count", "--plan", "--acceptable-rate", "0.1"], "must be smaller than the largest bad rate"),
     ],
@@ -150,10 +151,10 @@ def test_calibrate_proposes_a_diff_and_writes_only_when_told(
     assert policy.read_text() == POLICY.replace("dnsmos_ovrl >= 2.0", f"dnsmos_ovrl >= {proposed:.6g}")
     other = tmp_path / "other.yaml"
     other.write_text("precious")
-    assert "stays as it is" in said(capsys, 2, "calibrate", url, "--stage", "audio_quality", "--write", str(other))
+    assert "it was not changed" in said(capsys, 2, "calibrate", url, "--stage", "audio_quality", "--write", str(other))
     assert other.read_text() == "precious"
     other.write_bytes(b"\xff\xfe\x00")  # not even text
-    assert "stays as it is" in said(capsys, 2, "calibrate", url, "--stage", "audio_quality", "--write", str(other))
+    assert "it was not changed" in said(capsys, 2, "calibrate", url, "--stage", "audio_quality", "--write", str(other))
     for target, trouble in ((tmp_path, "is a folder"), (tmp_path / "none" / "x.yaml", "there is no folder")):
         with pytest.raises(SystemExit):
             main(["calibrate", url, "--stage", "audio_quality", "--write", str(target)])

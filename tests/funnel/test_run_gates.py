@@ -42,7 +42,7 @@ def catalog(tmp_path: Path, pool: Path) -> Catalog:
 
 @pytest.fixture
 def run(pool: Path, catalog: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """``run(*options, policy=…)`` types the command; returns its exit code and the lines on standard error."""
+    """``run(*options, policy=…)`` types the command; returns its exit code and what it says besides its policy."""
 
     def run(*options: str, policy: str = POLICY) -> tuple[int, list[str]]:
         path = tmp_path / "policy.yaml"
@@ -51,7 +51,9 @@ def run(pool: Path, catalog: Catalog, tmp_path: Path, capsys: pytest.CaptureFixt
             main(["run", str(pool), "--catalog", catalog.store.url, "--policy", str(path), *options])
         said = capsys.readouterr()
         assert "Nothing to do" in said.out
-        return int(end.value.code or 0), said.err.splitlines()
+        which_policy, *lines = said.err.splitlines()
+        assert which_policy == "funnel: policy tested (lite), named by --policy"
+        return int(end.value.code or 0), lines
 
     return run
 
@@ -65,7 +67,7 @@ def judge(catalog: Catalog, stage: str, bad: int = 0) -> None:
 
 def test_every_deciding_stage_must_have_passed_its_gate(catalog: Catalog, run: Run) -> None:
     assert run() == (0, [])
-    missing = [f"funnel: {stage}: never sampled" for stage in DECIDING]
+    missing = [f"funnel: {stage}: no lot of it is accepted yet" for stage in DECIDING]
     assert run("--gate") == (4, missing)
     judge(catalog, "scene_split")
     judge(catalog, "face_count", bad=30)

@@ -1,4 +1,4 @@
-"""Catalogs of a million and of ten million clips, nine stages: time and memory of what is asked of them.
+"""This benchmark takes time and memory of work on catalogs of a million and of ten million clips, with nine stages.
 
     python -m benchmarks.catalog_scale [--clips 1000000 10000000] [--folder DIR]
 
@@ -64,7 +64,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Measured:
-    """Wall time and the process's peak memory, of which ``start_mb`` is what Python and the libraries take."""
+    """Holds wall time and the process's peak memory; ``start_mb`` is what Python and the libraries take of it."""
 
     seconds: float
     peak_mb: float
@@ -96,7 +96,11 @@ def _in_own_process(step: str, catalog: Path) -> Measured:
 
 
 def _measured(name: str, url: str) -> Measured:
-    step, catalog, funnel = STEPS[name], Catalog.open(url), lite_funnel()  # resolving hashes weights: not what is asked
+    step, catalog, funnel = (
+        STEPS[name],
+        Catalog.open(url),
+        lite_funnel(),
+    )  # resolving hashes weights, which is not measured
     start = _peak_mb()
     began = time.monotonic()
     answer = step(catalog, funnel)
@@ -112,34 +116,34 @@ def _compact(catalog: Catalog, _: Funnel) -> object:
 
 
 def _sources(catalog: Catalog, funnel: Funnel) -> object:
-    """What scene_split owes: here every source is cut."""
+    """List what scene_split owes: here every source is cut."""
     return len(owed_sources(catalog, funnel.split)[0])
 
 
-def _plan(catalog: Catalog, funnel: Funnel) -> object:
+def _owed_clips(catalog: Catalog, funnel: Funnel) -> object:
     return sum(len(unit) for unit in owed_units(catalog, funnel, 256))
 
 
-def _plan_looser(catalog: Catalog, funnel: Funnel) -> object:
-    """A looser rule of the first stage: the clips that it kept out are owed what comes next."""
+def _owed_by_looser(catalog: Catalog, funnel: Funnel) -> object:
+    """Count what is owed with a looser first rule: the clips that it dropped before are owed the next stages."""
     looser = (
-        _with_rule(plan, "person_count_max <= 2") if plan.name == "person_count" else plan for plan in funnel.stages
+        _with_rule(bound, "person_count_max <= 2") if bound.name == "person_count" else bound for bound in funnel.stages
     )
-    return _plan(catalog, Funnel(funnel.policy, tuple(looser)))
+    return _owed_clips(catalog, Funnel(funnel.policy, tuple(looser)))
 
 
 def _status(catalog: Catalog, funnel: Funnel) -> object:
     counts = count_funnel(catalog, funnel)
-    return counts.stages[-1].kept, len(counts.failures)
+    return counts.stages[-1].passed.clips, len(counts.failures)
 
 
 def _sample(catalog: Catalog, funnel: Funnel) -> object:
-    """A lot of 300, stratified by source and score band, of what the whole funnel keeps."""
+    """Draw a lot of 300, stratified by source and score band, of what the whole funnel keeps."""
     return draw_lot(catalog, funnel, Draw(funnel.stages[-1].name, n=300)).population
 
 
 def _report(catalog: Catalog, funnel: Funnel) -> object:
-    """Everything that the report shows but pictures: there is no media."""
+    """Make everything that the report shows but pictures: there is no media."""
     found = collect(catalog, funnel, clips_per_sheet=0)
     return found.clips.clips, found.kept.clips
 
@@ -155,13 +159,13 @@ def _query(sql: str) -> Step:
 
 STEPS: dict[str, Step] = {
     "sources to cut, none, before": _sources,
-    "plan, nothing owed, before": _plan,
+    "owed clips, none, before": _owed_clips,
     "status, before": _status,
     "sample, before": _sample,
     "compact": _compact,
     "compact again": _compact,
-    "plan, nothing owed": _plan,
-    "plan, a rule was loosened": _plan_looser,
+    "owed clips, none": _owed_clips,
+    "owed clips, a rule was loosened": _owed_by_looser,
     "status": _status,
     "sample": _sample,
     "report": _report,
@@ -169,9 +173,9 @@ STEPS: dict[str, Step] = {
 } | {name: _query(sql) for name, sql in QUERIES.items()}
 
 
-def _with_rule(plan: BoundStage, expression: str) -> BoundStage:
-    (rule,) = plan.policy.rules
-    return replace(plan, policy=replace(plan.policy, rules=(Rule(rule.name, expression, rule.columns),)))
+def _with_rule(bound: BoundStage, expression: str) -> BoundStage:
+    (rule,) = bound.policy.rules
+    return replace(bound, policy=replace(bound.policy, rules=(Rule(rule.name, expression, rule.columns),)))
 
 
 def _print(sizes: list[int], columns: list[dict[str, Measured]]) -> None:

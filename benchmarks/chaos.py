@@ -1,4 +1,4 @@
-"""Kill whatever can be killed while the funnel runs, run it again, and prove from the tables that nothing is lost.
+"""This benchmark kills processes while the funnel runs, runs it again, and proves from the tables that nothing is lost.
 
     python -m benchmarks.chaos --rounds 60 [--seed 1]
 
@@ -74,7 +74,7 @@ def _funnel(number: int) -> Funnel:
 
 
 def _drive(catalog: str, address: str, number: str) -> int:
-    """What a round starts and kills: one run of the funnel, as the command line would do it."""
+    """Run the funnel once, as the command line would do it; a round starts and kills this."""
     options = RunOptions(workers=2, unit_clips=UNIT_CLIPS, ray_address=address)
     try:
         run_funnel(Catalog.open(catalog), _funnel(int(number)), options)
@@ -85,7 +85,7 @@ def _drive(catalog: str, address: str, number: str) -> int:
 
 
 class Chaos:
-    """A cluster, a catalog, and four ways to hurt them."""
+    """Holds a cluster, a catalog, and four ways to harm them."""
 
     def __init__(self, catalog: Catalog, chance: random.Random):
         self._catalog, self._chance = catalog, chance
@@ -124,7 +124,7 @@ class Chaos:
         return subprocess.Popen([*command, self._catalog.store.url, self._cluster.address, str(number)])
 
     def _wait_for_work(self, number: int, driver: subprocess.Popen) -> int:
-        """Until a random number of parts is committed (or the run was faster); how many there are then."""
+        """Wait until a random number of parts is committed (or the run has ended); return how many there are then."""
         wanted, digest = self._chance.randrange(0, 30), _funnel(number).digests["dummy0"]
         while driver.poll() is None:
             parts = len(self._catalog.measurement_parts("dummy0", digest))
@@ -157,7 +157,7 @@ class Chaos:
 
 
 def _workers() -> list[psutil.Process]:
-    """Worker processes on the nodes that this process has started."""
+    """List worker processes on the nodes that this process has started."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
@@ -168,7 +168,7 @@ def _workers() -> list[psutil.Process]:
 
 @contextmanager
 def _in_the_way(folder: Path) -> Iterator[None]:
-    """A file lies where the folder should be."""
+    """Put a file where the folder should be."""
     aside = folder.with_suffix(".aside")
     folder.mkdir(parents=True, exist_ok=True)  # nothing may have been committed yet
     folder.rename(aside)
@@ -189,12 +189,12 @@ def _prove(catalog: Catalog, rounds: int, clips: int, faults: collections.Counte
     for number in range(rounds):
         funnel, reached = _funnel(number), wanted
         views = open_views(catalog, funnel)
-        for plan in funnel.measuring:
-            rows = _Rows(catalog, plan.name, plan.digest)
-            where = f"round {number}, {plan.name}: {len(rows.numbers)} measured + {len(rows.codes)} failed"
+        for bound in funnel.measuring:
+            rows = _Rows(catalog, bound.name, bound.digest)
+            where = f"round {number}, {bound.name}: {len(rows.numbers)} measured + {len(rows.codes)} failed"
             if rows.numbers.keys() | rows.codes.keys() != reached or rows.numbers.keys() & rows.codes.keys():
                 raise SystemExit(f"{where}, wanted {len(reached)}")
-            count = views.execute(f"SELECT count(*), count(DISTINCT clip_id) FROM {plan.name}").fetchone()
+            count = views.execute(f"SELECT count(*), count(DISTINCT clip_id) FROM {bound.name}").fetchone()
             if count != (len(rows.numbers),) * 2:
                 raise SystemExit(f"{where}, but the view has {count}")
             reached = set(rows.numbers)
@@ -209,7 +209,7 @@ def _listed(counts: collections.Counter[str]) -> str:
 
 
 class _Rows:
-    """What one stage left behind in one round, from the files themselves."""
+    """Holds what one stage left behind in one round, read from the files themselves."""
 
     def __init__(self, catalog: Catalog, stage: str, digest: str):
         self.numbers: dict[str, float] = {}

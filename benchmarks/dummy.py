@@ -1,4 +1,4 @@
-"""A catalog without media and a stage without a model: what the runner itself costs, and what it survives.
+"""A catalog without media and a stage without a model show what the runner itself costs, and what it survives.
 
 Imported by the workers too, so benchmarks that use it are started as ``python -m benchmarks.NAME``.
 """
@@ -27,8 +27,11 @@ CHUNK = bytes(1 << 16)
 
 @dataclass(frozen=True)
 class DummyConfig(StageConfig):
-    """``rounds``: of hashing 64 KiB, the work of one clip; ``salt``: anything, for a fingerprint of its own;
-    ``fail_every``: every so many clips fail (0: none)."""
+    """Configures the dummy.
+
+    ``rounds``: rounds of hashing 64 KiB, the work of one clip; ``salt``: any number, for a fingerprint of its own;
+    ``fail_every``: every n-th clip fails (0: none).
+    """
 
     rounds: int = 0
     salt: int = 0
@@ -41,14 +44,14 @@ class DummyMeasurement(Measurement):
 
 
 def hash_rounds(rounds: int) -> None:
-    """Work that costs the same every time and leaves nothing behind."""
+    """Do work that costs the same every time and leaves nothing behind."""
     digest = hashlib.sha256()
     for _ in range(rounds):
         digest.update(CHUNK)
 
 
 class DummyScorer:
-    """``number`` is where the clip begins, in seconds."""
+    """Measures ``number``, the second at which the clip begins."""
 
     def __init__(self, config: DummyConfig):
         self._config = config
@@ -62,14 +65,14 @@ class DummyScorer:
 
 
 class NoSplitter:
-    """Stands for scene_split: the catalog's clips are written by :func:`write_catalog`."""
+    """Stands in for scene_split: the catalog's clips are written by :func:`write_catalog`."""
 
     def __init__(self, config: DummyConfig):
         raise AssertionError("every source has its clips")
 
 
 def dummy_funnel(config: DummyConfig | None = None, stages: int = 1, rules: tuple[Rule, ...] = ()) -> Funnel:
-    """scene_split and ``stages`` dummies named ``dummy0`` onwards, each with these rules."""
+    """Make a funnel of scene_split and ``stages`` dummies named ``dummy0`` onwards, each with these rules."""
     names = ["scene_split", *(f"dummy{i}" for i in range(stages))]
     policies = (StagePolicy(_stage(name), rules, config or DummyConfig()) for name in names[1:])
     split = StagePolicy(_stage("scene_split"), (), DummyConfig())
@@ -90,7 +93,7 @@ def _stage(name: str) -> Stage:
 
 
 def write_catalog(url: str, clips: int, shard_clips: int = 8192) -> Catalog:
-    """A catalog of ``clips`` clips of one second whose sources are only names."""
+    """Write a catalog of ``clips`` clips of one second whose sources are only names."""
     catalog = Catalog.open_or_create(url)
     split = dummy_funnel().split.digest
     sources = [f"s{hashlib.sha256(str(i).encode()).hexdigest()[:32]}" for i in range(-(-clips // SOURCE_CLIPS))]

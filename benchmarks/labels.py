@@ -1,4 +1,4 @@
-"""The whole funnel on labelled media: columns of a catalog against the labels, accuracy per stage.
+"""This benchmark runs the whole funnel on labelled media and compares its columns with the labels, stage by stage.
 
     python benchmarks/labels.py --media DIR [--catalog KEEP_IT_HERE]      # default: the folder FUNNEL_MEDIA names
 
@@ -40,7 +40,7 @@ from stages.sync import load_method
 
 @dataclass
 class Score:
-    """Answers to one question."""
+    """Counts right and wrong answers to one question."""
 
     target: str
     right: int = 0
@@ -81,7 +81,7 @@ def measure(catalog: Catalog, media: Path, workers: int) -> duckdb.DuckDBPyConne
 
 
 def derived_pool(media: Path) -> Pool:
-    """The cut lists and the shifted copies, and nothing else of ``derived``."""
+    """Make a pool of the cut lists and the shifted copies, and nothing else of ``derived``."""
     listed = list_pool(str(media / "derived"))
     wanted = tuple(f for f in listed.files if Path(f.path).name.startswith(("concat_", "sync_")))
     return Pool(listed.url, "derived", wanted)
@@ -120,7 +120,7 @@ def manifest(media: Path) -> Iterator[dict[str, str]]:
 
 
 def portraits(connection: duckdb.DuckDBPyConnection, media: Path, scores: dict[str, Score]) -> None:
-    """Person, face and framing columns of videos that are one shot."""
+    """Compare person, face and framing columns of videos that are one shot."""
     found = connection.execute(
         "SELECT parse_filename(path), person_count_max, face_count_max, framing FROM clips "
         "LEFT JOIN person_count USING (clip_id) LEFT JOIN face_count USING (clip_id) "
@@ -138,16 +138,16 @@ def portraits(connection: duckdb.DuckDBPyConnection, media: Path, scores: dict[s
             ("one person or not", row["n_persons"], persons),
             ("one face or not", row["n_faces"], faces),
         ):
-            one = is_one(label)
-            if one is not None:
-                scores[question].add(name, label, count, (count == 1) == one)
+            said_one = is_one(label)
+            if said_one is not None:
+                scores[question].add(name, label, count, (count == 1) == said_one)
         fitting = {key for key, words in FRAMINGS.items() if starts_with(row["framing"], words)}
         if fitting:
             scores["framing"].add(name, row["framing"], framing, framing in fitting)
 
 
 def voices(media: Path, score: Score) -> None:
-    """Speaker count of sound files whose number of voices is known."""
+    """Compare the speaker count of sound files whose number of voices is known."""
     scorer = SpeakersScorer(SpeakersConfig())
     for clip, known in labelled(media):
         if Path(clip.span.path).suffix not in (".mp4", ".avi"):
@@ -156,7 +156,7 @@ def voices(media: Path, score: Score) -> None:
 
 
 def cuts(connection: duckdb.DuckDBPyConnection, media: Path) -> None:
-    """Hard cuts to the frame, and dissolves as boundaries, on the exact lists."""
+    """Compare hard cuts to the frame, and dissolves as boundaries, on the exact lists."""
     hits = false = missed = dissolves = found_dissolves = 0
     for listing in sorted((media / "derived").glob("*.cuts.json")):
         truth = json.loads(listing.read_text("utf-8"))
@@ -177,7 +177,7 @@ def cuts(connection: duckdb.DuckDBPyConnection, media: Path) -> None:
 
 
 def shifts(connection: duckdb.DuckDBPyConnection) -> None:
-    """Offsets of shifted copies, relative to the unshifted one."""
+    """Compare offsets of shifted copies, relative to the unshifted one."""
     rows = connection.execute(
         "SELECT parse_filename(path, true), sync_offset_frames, sync_confidence, sync_method "
         "FROM clips JOIN sync USING (clip_id) WHERE parse_filename(path) LIKE 'sync\\_%' ESCAPE '\\'"

@@ -1,4 +1,4 @@
-"""Catalogs made up of random numbers: as many clips as one likes, all lite stages, nothing measured.
+"""Catalogs are made up of random numbers: any number of clips, all lite stages, nothing measured.
 
 Numbers lie in the lite stages' own columns and go through the lite policy's own rules, so that later stages have fewer
 rows, and one row in a hundred is a failure. About 0.6 GB per million clips.
@@ -24,7 +24,7 @@ from curation.deciding.rules import Decider
 
 SHARD_CLIPS = 5_000
 CLIPS_PER_SOURCE = 10
-TEMPLATES = 8  # shards differ in their ids and share the numbers of so many
+TEMPLATES = 8  # shards have ids of their own, and the numbers of one of this many templates
 FAILED_SHARE = 0.01
 COUNTS = {  # column -> share of 0, 1, 2 …
     "person_count_max": (0.05, 0.70, 0.15, 0.10),
@@ -55,17 +55,17 @@ WORDS = {  # column -> values; the others are sentences
 
 
 def lite_funnel() -> Funnel:
-    """The lite funnel with every stage there is, and every model counted as present: nothing is measured here."""
+    """Return the lite funnel with every stage, and with every model counted as present: nothing is measured here."""
     document = yaml.safe_load(load_policy("lite").text)
     names = [entry["stage"] for entry in document["stages"]]
     document["stages"].insert(names.index("language"), {"stage": "video_quality"})
     funnel = resolve(parse_policy(yaml.safe_dump(document, sort_keys=False), "lite with every stage"))
-    stages = tuple(replace(plan, missing=(), unavailable_columns={}) for plan in funnel.stages)
+    stages = tuple(replace(bound, missing=(), unavailable_columns={}) for bound in funnel.stages)
     return Funnel(funnel.policy, stages)
 
 
 def write_catalog(folder: Path, clips: int) -> None:
-    """As a run would leave it, clips parts of 5,000 with all that was measured on them."""
+    """Write a catalog as a run would leave it, with clips parts of 5,000 and all that was measured on them."""
     Catalog.open_or_create(str(folder))
     funnel, dice = lite_funnel(), np.random.default_rng(1)
     templates = [list(_template(funnel, dice)) for _ in range(TEMPLATES)]
@@ -76,7 +76,7 @@ def write_catalog(folder: Path, clips: int) -> None:
         for table, rows, data in templates[number % TEMPLATES]:
             if table == "clips":
                 source = sources.take(pa.array(np.arange(SHARD_CLIPS) // CLIPS_PER_SOURCE))
-                path = pa.array([f"/pool/{one}.mp4" for one in source.to_pylist()])
+                path = pa.array([f"/pool/{name}.mp4" for name in source.to_pylist()])
                 data = _with_columns(data, clip_id=ids, source_id=source, path=path)
                 _write(folder / f"clips/{stem}.parquet", data)
             else:
@@ -85,22 +85,22 @@ def write_catalog(folder: Path, clips: int) -> None:
 
 
 def _template(funnel: Funnel, dice: np.random.Generator) -> Iterator[tuple[str, np.ndarray, pa.Table]]:
-    """For each table of a shard: its folder, which of the clips it is about, and its rows but for the ids."""
+    """Return, for each table of a shard, its folder, which of the clips it is about, and its rows without the ids."""
     decider = Decider()
     clips = _rows(schema.CLIPS, SHARD_CLIPS, dice)
     yield "clips", np.arange(SHARD_CLIPS), clips
     alive = _passing(decider, funnel.split, clips, np.arange(SHARD_CLIPS))
-    for plan in funnel.measuring:
-        folder = f"{plan.name}/fp={plan.digest}"
+    for bound in funnel.measuring:
+        folder = f"{bound.name}/fp={bound.digest}"
         is_failed = dice.random(len(alive)) < FAILED_SHARE
-        yield f"failures/{folder}", alive[is_failed], _failures(plan, int(is_failed.sum()))
-        measured = _rows(schema.measurement_schema(plan.stage.columns), int((~is_failed).sum()), dice)
+        yield f"failures/{folder}", alive[is_failed], _failures(bound, int(is_failed.sum()))
+        measured = _rows(schema.measurement_schema(bound.stage.columns), int((~is_failed).sum()), dice)
         yield f"measurements/{folder}", alive[~is_failed], measured
-        alive = _passing(decider, plan, measured, alive[~is_failed])
+        alive = _passing(decider, bound, measured, alive[~is_failed])
 
 
-def _passing(decider: Decider, plan: BoundStage, rows: pa.Table, clips: np.ndarray) -> np.ndarray:
-    return clips[[decision.keep for decision in decider.decide(plan, rows)]]
+def _passing(decider: Decider, bound: BoundStage, rows: pa.Table, clips: np.ndarray) -> np.ndarray:
+    return clips[[decision.keep for decision in decider.decide(bound, rows)]]
 
 
 def _rows(table: pa.Schema, count: int, dice: np.random.Generator) -> pa.Table:
@@ -129,8 +129,8 @@ def _column(field: pa.Field, count: int, dice: np.random.Generator) -> pa.Array:
     return pa.array([f"a person in room {a} talks about subject {b} under light {c}" for a, b, c in numbers])
 
 
-def _failures(plan: BoundStage, count: int) -> pa.Table:
-    row = {"stage": plan.name, "fingerprint": plan.digest, "error_code": "corrupt", "detail": "packets do not decode"}
+def _failures(bound: BoundStage, count: int) -> pa.Table:
+    row = {"stage": bound.name, "fingerprint": bound.digest, "error_code": "corrupt", "detail": "packets do not decode"}
     when = datetime(2030, 1, 1, tzinfo=timezone.utc)
     return pa.Table.from_pylist([row | {"attempt": 1, "failed_at": when}] * count, schema.FAILURES)
 
@@ -138,7 +138,7 @@ def _failures(plan: BoundStage, count: int) -> pa.Table:
 def _write_sources(folder: Path, number: int, ids: pa.Array) -> None:
     row = {"size_bytes": 1 << 28, "revision": "1", "dataset": "pool", "duration_s": 300.0, "status": "ok"}
     when = datetime(2030, 1, 1, tzinfo=timezone.utc)
-    rows = [row | {"source_id": one, "path": f"/pool/{one}.mp4", "ingested_at": when} for one in ids.to_pylist()]
+    rows = [row | {"source_id": name, "path": f"/pool/{name}.mp4", "ingested_at": when} for name in ids.to_pylist()]
     _write(folder / f"sources/part-{number:012x}.parquet", pa.Table.from_pylist(rows, schema.SOURCES))
 
 
@@ -154,7 +154,7 @@ def _with_columns(table: pa.Table, **columns: pa.Array) -> pa.Table:
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    """Without the store's fsync: a made-up catalog need not survive a power cut."""
+    """Write without the store's fsync: a made-up catalog need not survive a power cut."""
     if len(table):
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, path, compression="zstd", row_group_size=10_000)

@@ -1,4 +1,4 @@
-"""How well the picture stages agree with labelled media, and what they cost.
+"""This benchmark says how well the picture stages agree with labelled media, and what they cost.
 
     python benchmarks/portraits.py --media DIR      # default: the folder that FUNNEL_MEDIA names
 
@@ -44,7 +44,7 @@ FRAMINGS = {
 
 @dataclass
 class Still(ClipMedia):
-    """A picture as a clip of one frame without sound."""
+    """Shows a picture as a clip of one frame without sound."""
 
     picture: Frames = field(kw_only=True)
 
@@ -58,7 +58,7 @@ class Still(ClipMedia):
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled shot or still; a label of None leaves the answer open."""
+    """Holds one labelled shot or still; a label of None leaves the answer open."""
 
     name: str
     kind: str
@@ -69,7 +69,7 @@ class Example:
 
 
 def examples(media: Path) -> Iterator[Example]:
-    """Every labelled video shot and still."""
+    """Yield every labelled video shot and still."""
     with (media / "manifest.csv").open(newline="") as handle:
         rows = [row for row in csv.DictReader(handle) if row["kind"] in ("video", "image")]
     for row in rows:
@@ -88,14 +88,14 @@ def examples(media: Path) -> Iterator[Example]:
 
 
 def still(path: Path) -> Still:
-    """A picture file as a clip."""
+    """Open a picture file as a clip."""
     rgb = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     span = ClipSpan("still", "still", str(path), 0.0, 0.04, 0, 1, Fraction(1, 25))
     return Still(span, picture=Frames(rgb[None], np.zeros(1)))
 
 
 def shots(path: Path, cuts: list[int]) -> list[ClipMedia]:
-    """A video cut before the frames ``cuts`` (indices in presentation order)."""
+    """Cut a video before the frames ``cuts`` (indices in presentation order)."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         base = Fraction(stream.time_base or Fraction(1, 1000))
@@ -122,7 +122,7 @@ def _per_shot(label: str, i: int, n: int) -> str:
 
 
 def is_one(label: str) -> bool | None:
-    """None for open labels such as ``0-2`` or ``?``."""
+    """Say whether a label means one; None for open labels such as ``0-2`` or ``?``."""
     label = label.strip()
     span = re.match(r"(\d+)\s*-\s*(\d+)", label)
     if span:
@@ -138,7 +138,7 @@ def starts_with(label: str, beginnings: tuple[str, ...]) -> bool:
 
 @dataclass
 class Tally:
-    """Right and wrong answers to one question, and seconds of work."""
+    """Counts right and wrong answers to one question, and seconds of work."""
 
     right: dict[tuple[str, str], list[bool]] = field(default_factory=lambda: defaultdict(list))
     wrong: list[str] = field(default_factory=list)
@@ -152,7 +152,7 @@ class Tally:
 
 
 def measure(example: Example, scorers: dict[str, Scorer], tally: Tally) -> dict[str, Measurement]:
-    """One row per stage; the time of shared finds falls on the stage that asks first."""
+    """Return one row per stage; the time of shared finds counts for the stage that asks first."""
     is_video = example.kind == "video"
     begin = time.process_time()
     example.clip.sample()
@@ -184,7 +184,7 @@ def judge(example: Example, rows: dict[str, Measurement], tally: Tally) -> None:
 
 
 def identity(found: dict[str, list[np.ndarray]], within: list[float]) -> str:
-    """Cosines between the main faces of different single-face videos against those within one clip."""
+    """Compare main faces of different single-face videos, and those within one clip, by their cosines."""
     pairs = [(a, b, float(found[a][0] @ found[b][0])) for a, b in combinations(found, 2)]
     different = np.asarray([cosine for *_, cosine in pairs])
     top = ", ".join(f"{a} / {b} {cosine:.2f}" for a, b, cosine in sorted(pairs, key=lambda pair: -pair[2])[:4])

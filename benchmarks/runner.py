@@ -1,4 +1,4 @@
-"""What the runner adds to the work itself: against a bare loop, against Ray Data, and two workers against one.
+"""This benchmark says what the runner adds to the work: beside a bare loop, Ray Data, and two workers beside one.
 
     python -m benchmarks.runner overhead     the same scorer on the same clips, in a bare loop, and with a rule through
                                              one worker
@@ -29,13 +29,13 @@ from benchmarks.dummy import DummyConfig, dummy_funnel, hash_rounds, write_catal
 from catalogs.catalog import Catalog
 from catalogs.media import ClipMedia, ClipSpan
 from catalogs.schema import measurement_schema
+from catalogs.whereabouts import SPAN_COLUMNS
 from curation.deciding.bound import Funnel, resolve
 from curation.deciding.policy import Rule, load_policy
 from curation.deciding.rules import Decider
 from curation.running.options import RunOptions
 from curation.running.owed_clips import owed_units
 from curation.running.run import run_funnel
-from curation.running.units import SPAN_COLUMNS
 
 CLIP_S = 0.050
 RULES = (Rule("late", "number >= 0 AND number < 1000", ("number",)),)
@@ -66,21 +66,21 @@ def main() -> None:
 
 
 def _start_ray() -> None:
-    """Anew, so that no side finds the other's processes warm."""
+    """Start Ray again, so that no side finds the other's processes warm."""
     ray.shutdown()
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     time.sleep(SETTLED_S)
 
 
 def _rounds(seconds: float) -> int:
-    """Rounds of a scorer whose clip takes about so long here."""
+    """Return the rounds of a scorer whose clip takes about so long here."""
     trial = 200
     fastest = min(timeit.repeat(lambda: hash_rounds(trial), number=1, repeat=5))
     return round(trial * seconds / fastest)
 
 
 def _overhead(catalog: Catalog, rounds: int, times: int) -> None:
-    """Turn and turn about, so that a noisy neighbour meets both sides."""
+    """Compare both sides by turns, so that other load on the machine slows both."""
     bare = runner = busy = 0.0
     for salt in range(times):
         funnel = dummy_funnel(DummyConfig(rounds=rounds, salt=salt), rules=RULES)
@@ -92,18 +92,18 @@ def _overhead(catalog: Catalog, rounds: int, times: int) -> None:
 
 
 def _workers(catalog: Catalog, rounds: int, times: int) -> None:
-    one = two = 0.0
+    single = double = 0.0
     for salt in range(0, 2 * times, 2):
-        one += _run(catalog, dummy_funnel(DummyConfig(rounds=rounds, salt=salt)), workers=1)[0]
-        two += _run(catalog, dummy_funnel(DummyConfig(rounds=rounds, salt=salt + 1)), workers=2)[0]
-    print(f"one worker {one:.1f} s, two {two:.1f} s, ratio {one / two:.2f}")
+        single += _run(catalog, dummy_funnel(DummyConfig(rounds=rounds, salt=salt)), workers=1)[0]
+        double += _run(catalog, dummy_funnel(DummyConfig(rounds=rounds, salt=salt + 1)), workers=2)[0]
+    print(f"one worker {single:.1f} s, two {double:.1f} s, ratio {single / double:.2f}")
 
 
 def _bare(catalog: Catalog, funnel: Funnel) -> float:
-    """Seconds of the scorer alone, in this process, on every clip."""
+    """Return the seconds of the scorer alone, in this process, on every clip."""
     tasks = [task for unit in owed_units(catalog, funnel, 256) for task in unit.tasks]
-    (plan,) = funnel.measuring
-    scorer = plan.backend.load(plan.policy.config)
+    (bound,) = funnel.measuring
+    scorer = bound.backend.load(bound.policy.config)
     began = time.perf_counter()
     for task in tasks:
         scorer.score(ClipMedia(task.span))
@@ -111,7 +111,10 @@ def _bare(catalog: Catalog, funnel: Funnel) -> float:
 
 
 def _run(catalog: Catalog, funnel: Funnel, workers: int) -> tuple[float, float]:
-    """Wall seconds of the whole run, planning and starting workers included; seconds inside the scorer."""
+    """Return the wall seconds of the whole run, and the seconds inside the scorer.
+
+    The first include listing what is owed and starting workers.
+    """
     began = time.perf_counter()
     summary = run_funnel(catalog, funnel, RunOptions(workers=workers))
     took = time.perf_counter() - began
@@ -121,16 +124,16 @@ def _run(catalog: Catalog, funnel: Funnel, workers: int) -> tuple[float, float]:
 
 
 def _rules() -> None:
-    """The lite policy's, of clips on which nothing was found."""
+    """Return the lite policy's rules, for clips on which nothing was found."""
     decider, one_row, one_clip = Decider(), 0.0, 0.0
-    for plan in resolve(load_policy("lite")).measuring:
-        columns = measurement_schema(plan.stage.columns)
+    for bound in resolve(load_policy("lite")).measuring:
+        columns = measurement_schema(bound.stage.columns)
         row = dict.fromkeys(columns.names) | {"clip_id": "c", "status": "ok"}
         table = pa.Table.from_pylist([row], schema=columns)
-        row_ms = 1e3 * min(timeit.repeat(lambda p=plan, t=table: decider.decide(p, t), number=50)) / 50
-        clip_ms = 1e3 * min(timeit.repeat(lambda p=plan, r=row: decider.keeps(p, r), number=50)) / 50
+        row_ms = 1e3 * min(timeit.repeat(lambda b=bound, t=table: decider.decide(b, t), number=50)) / 50
+        clip_ms = 1e3 * min(timeit.repeat(lambda b=bound, r=row: decider.keeps(b, r), number=50)) / 50
         one_row, one_clip = one_row + row_ms, one_clip + clip_ms
-        print(f"{plan.name}: {len(plan.policy.rules)} rules, table {row_ms:.2f} ms, clip {clip_ms:.2f} ms")
+        print(f"{bound.name}: {len(bound.policy.rules)} rules, table {row_ms:.2f} ms, clip {clip_ms:.2f} ms")
     print(f"all: table {one_row:.2f} ms, clip {one_clip:.2f} ms, ratio {one_row / one_clip:.1f}")
 
 
@@ -155,8 +158,8 @@ def _rows(paths: Iterator[str]) -> int:
 
 
 def _ray_data_job(catalog: Catalog, funnel: Funnel, target: Path, batch: int) -> None:
-    """The same scorer on the same clips as a plain Ray Data pipeline with two model actors."""
-    # Half a CPU each: with a whole one, two actors would leave none of two CPUs to those who read and write.
+    """Run the same scorer on the same clips as a plain Ray Data pipeline with two model actors."""
+    # Half a CPU each: with a whole one, two actors would leave none of two CPUs to the tasks that read and write.
     ray.data.DataContext.get_current().enable_progress_bars = False
     shards = [catalog.store.path(shard.name) for shard in catalog.clip_shards(funnel.split.digest)]
     scored = ray.data.read_parquet(shards).map_batches(
@@ -166,12 +169,12 @@ def _ray_data_job(catalog: Catalog, funnel: Funnel, target: Path, batch: int) ->
 
 
 class _BatchScorer:
-    """Nothing but the scorer around a batch: no limits, no failure rows, no resuming."""
+    """Runs the scorer on a batch and nothing else: no limits, no failure rows, no resuming."""
 
     def __init__(self) -> None:
-        (self._plan,) = dummy_funnel().measuring
-        self._scorer = self._plan.backend.load(self._plan.policy.config)
-        self._schema = measurement_schema(self._plan.stage.columns)
+        (self._bound,) = dummy_funnel().measuring
+        self._scorer = self._bound.backend.load(self._bound.policy.config)
+        self._schema = measurement_schema(self._bound.stage.columns)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         spans = zip(*(batch[name].to_pylist() for name in SPAN_COLUMNS[:-1]), strict=True)

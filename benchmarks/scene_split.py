@@ -1,4 +1,6 @@
-"""How well and at what price sources are split: F1 per list, dissolves, core-seconds per hour, always against suspect.
+"""This benchmark says how well sources are split, and at what price.
+
+F1 per list, dissolves, core-seconds per hour, always against suspect.
 
     python benchmarks/scene_split.py --media DIR        (default: FUNNEL_MEDIA)
 
@@ -53,7 +55,7 @@ TALKING = [
 
 @dataclass
 class Price:
-    """CPU seconds spent on so much video."""
+    """Holds the CPU seconds spent on so much video."""
 
     core_s: float = 0.0
     video_s: float = 0.0
@@ -136,7 +138,7 @@ def _f1(hits: int, false: int, missed: int) -> float:
 
 
 def _by_eye_labels(media: Path) -> dict[str, list[int]]:
-    """Hard cuts of the manifest; of free text, what follows ``hard:`` up to a bracket or semicolon."""
+    """Read hard cuts of the manifest; of free text, what follows ``hard:`` up to a bracket or semicolon."""
     with open(media / "manifest.csv", newline="", encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
     labels = {}

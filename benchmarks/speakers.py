@@ -1,4 +1,4 @@
-"""Counts speakers in labelled media and says what each part costs.
+"""This benchmark counts speakers in labelled media and says what each part costs.
 
     python -m benchmarks.speakers --media FOLDER
 
@@ -29,7 +29,7 @@ KNOWN = ("0", "1", "2", "3")
 
 
 def labelled(media: Path) -> Iterator[tuple[ClipMedia, int]]:
-    """Clips with a sound track and a known number of speakers."""
+    """Yield clips with a sound track and a known number of speakers."""
     with open(media / "manifest.csv", newline="", encoding="utf-8") as handle:
         rows = [row for row in csv.DictReader(handle) if row["n_speakers"] in KNOWN]
     for row in rows:
@@ -43,7 +43,7 @@ def labelled(media: Path) -> Iterator[tuple[ClipMedia, int]]:
 
 
 def core_seconds(work: Callable[[np.ndarray], object], samples: np.ndarray) -> float:
-    """CPU time of this process while ``work`` runs on ``samples``."""
+    """Return the CPU time of this process while ``work`` runs on ``samples``."""
     begin = time.process_time()
     work(samples)
     return time.process_time() - begin

@@ -1,7 +1,7 @@
-"""What an hour of video costs per view and per stage of the lite profile: the numbers of scripts/cost_model.py.
+"""This benchmark measures what an hour of video costs per view and stage of the lite profile, for `funnel cost`.
 
     python benchmarks/stage_costs.py --media DIR              # default: the folder that FUNNEL_MEDIA names
-    python benchmarks/stage_costs.py --media DIR --write      # and keeps them in benchmarks/stage_costs.json
+    python benchmarks/stage_costs.py --media DIR --write      # and keeps them in curation/report/stage_costs.json
 
 ``DIR/manifest.csv`` has a row per file: ``file, kind, n_scenes, n_faces, has_audio`` (others are ignored). Measured are
 videos of one shot with a face and sound, at most ``--seconds`` of each. CPU seconds of this process, one thread per
@@ -33,11 +33,11 @@ from curation.deciding.policy import load_policy
 from stages.base import Scorer
 from stages.scene_split import SceneSplitter
 
-TARGET = Path(__file__).parent / "stage_costs.json"
+TARGET = Path(__file__).parent.parent / "curation" / "report" / "stage_costs.json"
 
 
 def talking_shots(media: Path, most_s: float) -> Iterator[ClipSpan]:
-    """The first ``most_s`` seconds of every video of one shot with a face and sound."""
+    """Return the first ``most_s`` seconds of every video of one shot with a face and sound."""
     with (media / "manifest.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
     for row in rows:
@@ -61,7 +61,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 class Costs:
-    """CPU seconds and seconds of video, summed by name."""
+    """Sums up CPU seconds and seconds of video, by name."""
 
     def __init__(self) -> None:
         self._spent: dict[str, float] = defaultdict(float)
@@ -76,7 +76,7 @@ class Costs:
 
 
 def measure_views(spans: list[ClipSpan], config: MediaConfig) -> dict[str, int]:
-    """Core-seconds per hour of opening and decoding: sparse pictures only, all pictures, sound."""
+    """Measure core-seconds per hour of opening and decoding: sparse pictures only, all pictures, sound."""
     costs = Costs()
     for span in spans:
         sparse = ClipMedia(span, config, MediaLimits(), dense_wanted=False)
@@ -86,21 +86,21 @@ def measure_views(spans: list[ClipSpan], config: MediaConfig) -> dict[str, int]:
     return costs.per_hour()
 
 
-def measure_split(spans: list[ClipSpan], plan: BoundStage) -> dict[str, int]:
-    """Core-seconds per hour of cutting whole sources into shots, decoding included."""
-    splitter = cast(SceneSplitter, plan.backend.load(plan.policy.config))
+def measure_split(spans: list[ClipSpan], bound: BoundStage) -> dict[str, int]:
+    """Measure core-seconds per hour of cutting whole sources into shots, decoding included."""
+    splitter = cast(SceneSplitter, bound.backend.load(bound.policy.config))
     costs = Costs()
     for span in spans:
         with av.open(span.path) as container:
             seconds = float(container.duration or 0) / av.time_base
         spent = cpu_seconds(lambda: splitter.split(span.path, MediaLimits()))  # noqa: B023, called at once
-        costs.add(plan.name, spent, seconds)
+        costs.add(bound.name, spent, seconds)
     return costs.per_hour()
 
 
-def measure_stages(spans: list[ClipSpan], plans: list[BoundStage], config: MediaConfig) -> dict[str, int]:
-    """Core-seconds per hour of each stage, on clips whose pictures and sound are decoded already."""
-    scorers: dict[str, Scorer] = {plan.name: plan.backend.load(plan.policy.config) for plan in plans}
+def measure_stages(spans: list[ClipSpan], stages: list[BoundStage], config: MediaConfig) -> dict[str, int]:
+    """Measure core-seconds per hour of each stage, on clips whose pictures and sound are decoded already."""
+    scorers: dict[str, Scorer] = {bound.name: bound.backend.load(bound.policy.config) for bound in stages}
     costs = Costs()
     for number, span in enumerate(spans):
         clip = ClipMedia(span, config)
@@ -121,18 +121,18 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     funnel = resolve(load_policy("measure_all"))
-    plans = [plan for plan in funnel.measuring if plan.is_available]
+    stages = [bound for bound in funnel.measuring if bound.is_available]
     config = replace(funnel.policy.media, dense_max_s=max(given.seconds, funnel.policy.media.dense_max_s))
     spans = list(talking_shots(given.media, given.seconds))
     found = {
         "unit": "core-seconds per hour of video",
         "media": {"clips": len(spans), "seconds": round(sum(span.duration_s for span in spans), 1)},
         "views": measure_views(spans, config),
-        "stages": measure_split(spans, funnel.split) | measure_stages(spans, plans, config),
+        "stages": measure_split(spans, funnel.split) | measure_stages(spans, stages, config),
         "weights_missing": {
-            plan.name: sorted({*plan.missing, *plan.unavailable_columns.values()})
-            for plan in funnel.measuring
-            if plan.missing or plan.unavailable_columns
+            bound.name: sorted({*bound.missing, *bound.unavailable_columns.values()})
+            for bound in funnel.measuring
+            if bound.missing or bound.unavailable_columns
         },
     }
     text = json.dumps(found, indent=2) + "\n"

@@ -1,4 +1,5 @@
-"""How well the sync stage tells a face's own sound from somebody else's, and how exactly it finds a shift.
+"""This benchmark says how well the sync stage tells a face's own sound from other sound, and how exactly it finds
+shifts.
 
     python benchmarks/sync.py --media DIR [--method light_asd_lag | mouth_mel]
 
@@ -33,7 +34,7 @@ from stages.sync import load_method, load_mouth, track_sound
 from stages.vision.faces import FaceDetector
 from weights import registry
 
-#: Faces that talk on camera, a clip each. The second group serves evaluation only: nothing was ever fitted on it.
+#: Faces that talk on camera, a clip each. The second group is for evaluation only: nothing was ever fitted on it.
 TALKING = (
     "latentsync_demo2", "latentsync_demo3", "retalking_face1", "retalking_face2", "retalking_face4", "retalking_face5",
     "liveportrait_d12", "liveportrait_d20", "real3d_may_5s", "wan_animate_talkshow",
@@ -49,7 +50,7 @@ Method = LightAsdLag | MouthMel
 
 @dataclass(frozen=True)
 class Talker:
-    """One clip's main face and its own sound."""
+    """Holds one clip's main face and its own sound."""
 
     name: str
     sha256: str
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 class Bench:
-    """The measurements, over features that are computed once per file."""
+    """Makes the measurements, over features that are computed once per file."""
 
     def __init__(self, method: Method, media: Path):
         self._method, self._media = method, media
@@ -197,7 +198,7 @@ def replace_projection(method: LightAsdLag, projection: CanonicalPair) -> LightA
 
 
 def clip_of_file(path: Path) -> ClipMedia:
-    """The whole file as one clip."""
+    """Open the whole file as one clip."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         pts = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
@@ -209,7 +210,7 @@ def clip_of_file(path: Path) -> ClipMedia:
 
 
 def auc(positive: list[float], negative: list[float]) -> float:
-    """Probability that a positive exceeds a negative."""
+    """Return the probability that a positive exceeds a negative."""
     a, b = np.asarray(positive)[:, None], np.asarray(negative)
     return float((a > b).mean() + (a == b).mean() / 2)
 
@@ -233,7 +234,7 @@ def _cut(talker: Talker, start: int, n: int) -> Talker:
 
 
 def _sliced(features, part: slice):  # type: ignore[no-untyped-def]
-    """Frames ``part`` of SeenLips, SeenFace, HeardLips or HeardVoice."""
+    """Return the frames ``part`` of SeenLips, SeenFace, HeardLips or HeardVoice."""
     fields = {
         name: value[part] if isinstance(value, np.ndarray) else _sliced(value, part)
         for name, value in vars(features).items()

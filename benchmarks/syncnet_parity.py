@@ -1,10 +1,12 @@
-"""Do stages/lipsync/syncnet and the PyPI package syncnet-python (code of joonson/syncnet_python) give the same numbers?
+"""This benchmark checks that stages/lipsync/syncnet gives the same numbers as the PyPI package syncnet-python.
+
+That package has the code of joonson/syncnet_python.
 
     python -m venv /tmp/upstream
     /tmp/upstream/bin/pip install syncnet-python
     python -m benchmarks.syncnet_parity --upstream /tmp/upstream/bin/python [--media DIR] [--weights syncnet_v2.model]
 
-From the root of the repository. Both get the same weights (random ones in the published format unless a file is named),
+Run it from the repository's root. Both get the same weights (random ones in the published format unless one is named),
 the same crops (lossless) and the same 16-bit sound: generated ones, whose numbers
 tests/stages/lipsync/syncnet/test_parity.py holds as constants, and with --media the first face of real clips. Exits 1
 unless offsets are equal and confidences and distances are within 0.001.
@@ -56,7 +58,7 @@ print(json.dumps(net.evaluate(given)))
 
 @dataclass(frozen=True)
 class Pair:
-    """One face and its sound: crops uint8 [n, 224, 224, 3] BGR, samples int16 [640 n]; and the weights to use."""
+    """Holds one face, its sound (crops uint8 [n, 224, 224, 3] BGR, samples int16 [640 n]), and the weights to use."""
 
     name: str
     network: Callable[[np.ndarray, np.ndarray], Network]
@@ -89,7 +91,7 @@ def main() -> None:
 
 
 def pairs(media: Path | None) -> Iterator[Pair]:
-    """Generated pairs, then the longest face of each real clip."""
+    """Yield generated pairs, then the longest face of each real clip."""
     crops = made_up.crops(60)
     yield Pair("random", made_up.random_network, crops, made_up.sound(60))
     yield Pair("brightness, 4 late", made_up.brightness_and_loudness, crops, made_up.sound(60, 4))
@@ -112,7 +114,7 @@ def ours(network: SyncNet, pair: Pair) -> LagReading:
 
 
 def upstreams(python: Path, weights: Path, pair: Pair) -> LagReading:
-    """Its "AV offset" is the delay the sound needs: the other sign of ours."""
+    """Run the package; its "AV offset" is the delay that the sound needs, which is our offset with the other sign."""
     with tempfile.TemporaryDirectory() as folder:
         for i, crop in enumerate(pair.crops):  # it looks for *.jpg; OpenCV reads what the bytes are
             Path(folder, f"{i:06d}.jpg").write_bytes(cv2.imencode(".png", crop)[1].tobytes())

@@ -4,6 +4,7 @@ says what lives there, and the wheel holds every package and nothing else."""
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -151,9 +152,20 @@ def test_lists_of_packages_are_complete() -> None:
     assert found == [name for package in HOUSE_IN_ORDER for name in (package, f"{package}.*")]
     assert sorted(project["tool"]["mypy"]["packages"]) == sorted(HOUSE)
     assert set(OUR_PACKAGES) == set(MAY_IMPORT), "the log filter"
+    copied = re.findall(r"(?m)^COPY (\w+) \1$", (ROOT / "deploy/Dockerfile").read_text("utf-8"))
+    let_in = re.findall(r"(?m)^!(\w+)$", (ROOT / "deploy/Dockerfile.dockerignore").read_text("utf-8"))
+    assert copied == [name for name in let_in if name not in ("LICENSE", "NOTICE")] == HOUSE_IN_ORDER, "the image"
 
 
 HOUSE_IN_ORDER = [package for package in OUR_PACKAGES if package in HOUSE]
+
+
+def test_spans_that_are_opened_are_made_in_one_place() -> None:
+    """Whoever opens a clip has asked where its file is now; files that are in no catalog have no other place."""
+    makers = {
+        module for module, path in MODULES.items() if re.search(r"\bClipSpan\(|, ClipSpan\)", path.read_text("utf-8"))
+    }
+    assert makers == {"catalogs.whereabouts", "catalogs.media.whole", "catalogs.media.clip"}
 
 
 def test_a_worker_starts_light() -> None:

@@ -1,1 +1,1 @@
-"""What tests share: media and weights made on the spot, servers that play a part, catalogs with known content."""
+"""Tests share these helpers: media and weights made on the spot, scripted servers, catalogs with known content."""

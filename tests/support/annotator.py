@@ -1,4 +1,4 @@
-"""Somebody at a browser, and the `funnel annotate` whose page they judge on."""
+"""An annotator drives a browser on the page of `funnel annotate`, which runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from catalogs.catalog import Catalog
 from tests.support.browser import open_browser
 
 __all__ = ["Annotator", "Keys", "Server"]
-_PATIENCE_S = 60  # what a busy machine may take
+_PATIENCE_S = 60  # a busy machine may take this long
 
 
 class Server:
-    """``funnel annotate`` in a process of its own; leaving the context stops it."""
+    """Runs ``funnel annotate`` in a process of its own; leaving the context stops it."""
 
     def __init__(self, catalog: Catalog, lot: str, port: int = 0) -> None:
         command = ["annotate", catalog.store.url, lot, "--port", str(port), "--no-browser"]
@@ -38,7 +38,7 @@ class Server:
         return port
 
     def stop(self) -> int:
-        """Ctrl-C; returns the exit code."""
+        """Send Ctrl-C, and return the exit code."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         code = self._process.wait(_PATIENCE_S)
@@ -54,14 +54,14 @@ class Server:
 
 
 class Annotator:
-    """Somebody at a browser of their own."""
+    """Drives a browser with a profile of its own."""
 
     def __init__(self, profile: Path) -> None:
         self.browser = open_browser(profile)
         self.close = self.browser.quit
 
     def open(self, address: str, name: str = "") -> None:
-        """Open the page; say one's name if it is asked for."""
+        """Open the page, and give a name if it is asked for."""
         self.browser.get(address)
         if name:
             self.until(lambda: self.browser.find_element("id", "name").is_displayed())
@@ -81,7 +81,7 @@ class Annotator:
         WebDriverWait(self.browser, _PATIENCE_S, 0.05).until(lambda _: holds())
 
     def is_at(self, number: int) -> None:
-        """Waits until an item is on the screen, its clip playing or its trouble told."""
+        """Wait until an item is on the screen, with its clip playing or its trouble shown."""
         self.until(lambda: self.text("place").startswith(f"item {number} of"))
         self.until(lambda: self.run("return video.readyState >= 2") or "cannot be played" in self.text("players"))
 
@@ -89,7 +89,7 @@ class Annotator:
         self.until(lambda: self.text("saved") == "saved")
 
     def grey(self) -> float:
-        """Mean brightness of what the video shows now."""
+        """Return the mean brightness of what the video shows now."""
         return self.run(
             "const canvas = document.createElement('canvas'); [canvas.width, canvas.height] = [8, 8];"
             "const pen = canvas.getContext('2d'); pen.drawImage(video, 0, 0, 8, 8);"
@@ -98,7 +98,7 @@ class Annotator:
         )
 
     def is_drawn(self, canvas: str) -> bool:
-        """Whether anything is to be seen on the canvas with this selector."""
+        """Say whether anything is visible on the canvas with this selector."""
         return self.run(
             f"const seen = document.querySelector('{canvas}'); if (!seen.width || !seen.height) return false;"
             "const copy = document.createElement('canvas'); [copy.width, copy.height] = [seen.width, seen.height];"
@@ -108,11 +108,11 @@ class Annotator:
         )
 
     def complaints(self) -> list[str]:
-        """Errors in the console."""
+        """Return the errors in the console."""
         return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] != "INFO"]
 
     def hosts_asked(self) -> set[str | None]:
-        """Hosts that the browser has sent requests to."""
+        """Return the hosts that the browser has sent requests to."""
         entries = (json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance"))
         sent = (entry["params"] for entry in entries if entry["method"] == "Network.requestWillBeSent")
         addresses = (urlsplit(params["request"]["url"]) for params in sent)

@@ -1,4 +1,4 @@
-"""A real browser without a screen: Debian's Chromium, driven by Selenium. Tests skip where either is missing."""
+"""Tests drive a real browser without a screen, Debian's Chromium with Selenium, and skip where one is missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FLAGS = (
 
 
 def open_browser(profile: Path) -> webdriver.Chrome:
-    """A browser with a profile of its own that keeps what its console and its network say. The caller quits it."""
+    """Open a browser with a profile of its own that keeps its console and network logs; the caller quits it."""
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in (*_FLAGS, f"--user-data-dir={profile}"):

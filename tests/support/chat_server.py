@@ -1,4 +1,4 @@
-"""A chat server on 127.0.0.1 that answers as told: whole and right, late, cut off, or with something else."""
+"""A chat server on 127.0.0.1 answers as a test wants: right, late, cut off, or with something else."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Request(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 class ChatServerDouble(ThreadingHTTPServer):
-    """``replies`` are used in order, the last one again and again; ``asked`` are the bodies of the questions."""
+    """Uses ``replies`` in order, the last one again and again; ``asked`` holds the bodies of the questions."""
 
     daemon_threads = True
     request_queue_size = 64  # connections that come at once
@@ -94,7 +94,7 @@ def failing(status: int, message: str = "no", **headers: str) -> Reply:
 
 
 def cut_off(text: str) -> Reply:
-    """Promises the whole body and sends half of it."""
+    """Announce the whole body and send half of it."""
     body = completion(text)
     return lambda request: request.send(body, cut_at=len(body) // 2)
 
@@ -104,7 +104,7 @@ def raw(body: bytes) -> Reply:
 
 
 def silent(seconds: float) -> Reply:
-    """Takes the question and says nothing for so long."""
+    """Take the question and say nothing for this time."""
 
     def reply(request: Request) -> None:
         time.sleep(seconds)
@@ -114,7 +114,7 @@ def silent(seconds: float) -> Reply:
 
 
 def dripping(seconds: float) -> Reply:
-    """A byte every 50 ms, so that no single read ever waits long."""
+    """Send a byte every 50 ms, so that no single read ever waits long."""
 
     def reply(request: Request) -> None:
         request.send_response(200)
@@ -134,7 +134,7 @@ def dripping(seconds: float) -> Reply:
 
 
 def together(number: int, reply: Reply) -> Reply:
-    """Answers when ``number`` questions are there at once, and keeps them a little in case there are more."""
+    """Answer when ``number`` questions have come, and hold them a little longer in case there are more."""
     meeting = threading.Barrier(number)
 
     def held(request: Request) -> None:
@@ -154,7 +154,7 @@ def together(number: int, reply: Reply) -> Reply:
 
 
 def skipped_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A client's waits from here on: noted, and over at once."""
+    """Make a client's waits end at once, and return the list in which they are noted."""
     waits: list[float] = []
 
     async def wait(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""A catalog that is driven at random, beside a plain dict that says what it must hold."""
+"""A catalog is changed at random, beside a plain dict that says what it must hold."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Failed:
 
 @dataclass
 class Model:
-    """``outcomes[stage][clip]``: the number measured, or how it failed last. ``clips``: clip -> source."""
+    """Holds ``outcomes[stage][clip]``: the measured number, or the last failure; and ``clips``: clip -> source."""
 
     catalog: Catalog
     funnel: Funnel
     dice: random.Random
     clips: dict[str, str] = field(default_factory=dict)
     outcomes: dict[str, dict[str, float | Failed]] = field(default_factory=lambda: {"first": {}, "second": {}})
-    remembered: list[Shard] = field(default_factory=list)  #: shards that drivers have planned for, old ones too
+    remembered: list[Shard] = field(default_factory=list)  #: shards whose clips runs have listed, old ones too
     clock: datetime = datetime(2030, 1, 1, tzinfo=timezone.utc)
 
     def step(self) -> str:
@@ -49,7 +49,7 @@ class Model:
         return action.__name__
 
     def split(self) -> None:
-        """New sources, and now and then one that another driver has split too."""
+        """Add new sources, and sometimes one that another run has split too."""
         sources = [f"s{len(set(self.clips.values())) + i}" for i in range(self.dice.randint(1, 3))]
         if self.clips and self.dice.random() < 0.4:
             sources.append(self.dice.choice(list(self.clips.values())))
@@ -59,18 +59,18 @@ class Model:
         self.clips |= {row["clip_id"]: row["source_id"] for row in rows}
 
     def measure(self) -> None:
-        """Some clips of a shard, measured before or not: the numbers are always the same."""
-        plan, shard, clips = self._some_work()
-        rows = [{"clip_id": clip, "number": self.number(plan.name, clip), "status": "ok"} for clip in clips]
+        """Measure some clips of a shard, whether measured before or not: the numbers are always the same."""
+        bound, shard, clips = self._some_work()
+        rows = [{"clip_id": clip, "number": self.number(bound.name, clip), "status": "ok"} for clip in clips]
         if rows:
-            table = pa.Table.from_pylist(rows, schema.measurement_schema(plan.stage.columns))
-            self.catalog.add_measurements(plan.name, plan.digest, shard, table)
-            self.outcomes[plan.name] |= {row["clip_id"]: row["number"] for row in rows}
+            table = pa.Table.from_pylist(rows, schema.measurement_schema(bound.stage.columns))
+            self.catalog.add_measurements(bound.name, bound.digest, shard, table)
+            self.outcomes[bound.name] |= {row["clip_id"]: row["number"] for row in rows}
 
     def fail(self) -> None:
-        """Some clips of a shard; a driver that planned earlier may do it after another has measured them."""
-        plan, shard, clips = self._some_work()
-        known = self.outcomes[plan.name]
+        """Fail some clips of a shard; a run that listed them earlier may do so after another has measured them."""
+        bound, shard, clips = self._some_work()
+        known = self.outcomes[bound.name]
         rows = []
         for clip in clips:
             before = known.get(clip)
@@ -80,16 +80,16 @@ class Model:
             if not isinstance(before, float):
                 known[clip] = failed
             self.clock += timedelta(seconds=1)
-            rows.append(self._failure_row(plan, clip, failed))
+            rows.append(self._failure_row(bound, clip, failed))
         if rows:
             table = pa.Table.from_pylist(rows, schema.FAILURES)
-            self.catalog.add_failures(plan.name, plan.digest, shard.stem, table)
+            self.catalog.add_failures(bound.name, bound.digest, shard.stem, table)
 
-    def _failure_row(self, plan: BoundStage, clip: str, failed: Failed) -> dict:
+    def _failure_row(self, bound: BoundStage, clip: str, failed: Failed) -> dict:
         return {
             "id": clip,
-            "stage": plan.name,
-            "fingerprint": plan.digest,
+            "stage": bound.name,
+            "fingerprint": bound.digest,
             "error_code": failed.code,
             "detail": "made up",
             "traceback": None,
@@ -101,14 +101,14 @@ class Model:
         compact(self.catalog, rows=self.dice.randint(3, 30))
 
     def crash_while_compacting(self) -> None:
-        """It dies after it has written a wide file and before the manifest."""
+        """Compact, and die after the wide file was written and before its manifest was."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.catalog.store, "write_json", _die)
             with suppress(KeyboardInterrupt):
                 self.compact()
 
     def compact_twice_at_once(self) -> None:
-        """Neither sees what the other commits, and between their listings work goes on."""
+        """Compact twice so that neither sees what the other commits, with work going on between their listings."""
         stale = Layout.read(self.catalog.store, self.funnel.split.digest)
         self.measure()
         self.compact()
@@ -119,7 +119,7 @@ class Model:
             self.compact()
 
     def collect_garbage(self) -> None:
-        """Any that there is: here nobody is reading meanwhile."""
+        """Remove all garbage, as nobody reads meanwhile here."""
         remove_garbage(self.catalog, find_garbage(self.catalog, timedelta(0)))
 
     def number(self, stage: str, clip: str) -> float:
@@ -129,20 +129,20 @@ class Model:
         return Layout.read(self.catalog.store, self.funnel.split.digest)
 
     def _some_work(self) -> tuple[BoundStage, Shard, list[str]]:
-        """A stage, and clips of a shard as it is, or as some driver has seen it."""
-        plan = self.dice.choice(self.funnel.measuring)
+        """Choose a stage, and clips of a shard as it is now or as some run has seen it before."""
+        bound = self.dice.choice(self.funnel.measuring)
         now = [shard.shard for shard in self._layout().shards]
         self.remembered += now
         shards = self.remembered if self.dice.random() < 0.3 else now
         if not shards:
-            return plan, Shard("clips/none.parquet"), []
+            return bound, Shard("clips/none.parquet"), []
         shard = self.dice.choice(shards)
         held = self._clips_of(shard)
-        return plan, shard, sorted(self.dice.sample(held, self.dice.randint(1, len(held))))
+        return bound, shard, sorted(self.dice.sample(held, self.dice.randint(1, len(held))))
 
     def _clips_of(self, shard: Shard) -> list[str]:
-        """The clips of the shard that has swallowed this one."""
-        (found,) = [one for one in self._layout().shards if shard.stem in one.stems]
+        """Return the clips of the shard that this one was merged into."""
+        (found,) = [listed for listed in self._layout().shards if shard.stem in listed.stems]
         tables = [self.catalog.store.read_table(name, ["clip_id"]) for name in found.files]
         return sorted({clip for table in tables for clip in table["clip_id"].to_pylist()})
 

@@ -1,4 +1,4 @@
-"""Where the files lie that these tests read."""
+"""This module says where the files lie that the tests of ``deploy`` read."""
 
 from pathlib import Path
 

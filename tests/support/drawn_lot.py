@@ -1,4 +1,7 @@
-"""A catalog with one lot over a real file: ten clips of a second, each of another grey level; the last one vanished."""
+"""This catalog has one lot over a real file: ten clips of a second, each with another grey level.
+
+The source of the last clip has vanished.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,12 @@ stages:
 
 
 def level(clip: int) -> int:
-    """Grey level of a clip's frames; ``clip`` counts from 0."""
+    """Return the grey level of a clip's frames; ``clip`` counts from 0."""
     return 20 + 20 * clip
 
 
 def tone(seconds: float, hertz: float = 440.0) -> np.ndarray:
-    """float32 [1, N] at RATE."""
+    """Make a tone, float32 [1, N] at RATE."""
     return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)[None]
 
 
@@ -78,7 +81,7 @@ def draw_lot(
 
 @cache
 def _file(size: tuple[int, int]) -> bytes:
-    """The file itself, written once per process."""
+    """Make the file once per process, and return its bytes."""
     frames = [np.full((size[1], size[0], 3), level(i // FPS), np.uint8) for i in range(FPS * CLIPS)]
     with TemporaryDirectory() as folder:
         return write_video(Path(folder) / "ramp.mp4", frames, fps=FPS, sound=tone(CLIPS)).read_bytes()
@@ -92,14 +95,20 @@ def _ticks_per_frame(path: Path) -> int:
 
 
 def source_row(source_id: str, path: Path, size: int) -> dict[str, Any]:
-    """A row of the sources table."""
+    """Make a row of the sources table."""
     return dict.fromkeys(schema.SOURCES.names) | {
         "source_id": source_id,
         "path": str(path),
         "size_bytes": size,
+        "revision": _revision(path),
         "status": "ok",
         "ingested_at": datetime(2026, 1, 1, tzinfo=timezone.utc),
     }
+
+
+def _revision(path: Path) -> str:
+    """Return what the storage says of the file, as ingest writes it down."""
+    return str(path.stat().st_mtime) if path.exists() else ""
 
 
 def _clip(source_id: str, path: Path, index: int, ticks: int) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""A driver process with fake stages, for tests that end drivers."""
+"""This program is a run with fake stages, for tests that kill runs."""
 
 import typer
 
 from catalogs.catalog import Catalog
 from curation.running.options import RunOptions
 from curation.running.run import run_funnel
-from funnel.guard import guarded
+from funnel.command_line import run_command_line
 from funnel.progress import PlainProgress
 from tests.support.fakes import fake_funnel
 
@@ -18,4 +18,4 @@ def drive(catalog: str, unit_clips: int = 8, drain_seconds: float = 30) -> None:
 if __name__ == "__main__":
     app = typer.Typer()
     app.command()(drive)
-    guarded(app, "fake_driver")
+    run_command_line(app, "fake_driver")

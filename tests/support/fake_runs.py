@@ -1,4 +1,4 @@
-"""Runs of the funnel with fake stages on tiny real videos, and what their scorers were asked."""
+"""These functions run the funnel with fake stages on tiny real videos, and count the calls of scorers."""
 
 from collections import Counter
 from pathlib import Path
@@ -11,11 +11,11 @@ from curation.running.run import run_funnel
 from stages.ingest import list_pool
 from tests.support.written_media import grey_ramp, write_video
 
-QUICK = RunOptions(workers=1, unit_clips=8)  # processes take seconds to start; two of them where that matters
+QUICK = RunOptions(workers=1, unit_clips=8)  # one worker, as processes take seconds to start
 
 
 def add(pool: Path, name: str, brightness: int = 0) -> None:
-    """A tiny real video; brightness makes the bytes, so the id, its own."""
+    """Write a tiny real video; the brightness gives it bytes, and so an id, of its own."""
     number = brightness or len(list(pool.iterdir())) + 1
     write_video(pool / name, [frame + number for frame in grey_ramp(4, 32, 32)])
 
@@ -27,7 +27,7 @@ def run(
 
 
 def calls_since(folder: Path, before: set[str]) -> Counter[str]:
-    """How often each scorer was called."""
+    """Count how often each scorer was called."""
     return Counter(p.name.split("-")[0] for p in folder.iterdir() if p.name not in before)
 
 

@@ -1,4 +1,4 @@
-"""Tiny stages for testing the funnel without models: they measure what the test wrote into the file."""
+"""Tiny stages test the funnel without models: they measure what the test wrote into the file's name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Split:
 
 
 class FakeSplitter:
-    """Clips of one second, as many as the file name's number says: ``4.mp4`` has four."""
+    """Makes clips of one second, as many as the number in the file's name: ``4.mp4`` has four."""
 
     def __init__(self, config: FakeConfig):
         pass
@@ -63,7 +63,7 @@ class Number(Measurement):
 
 
 class FakeScorer:
-    """``number`` = the clip's index in its source times the config's factor; misbehaves on request."""
+    """Measures ``number`` = the clip's index in its source times the config's factor; misbehaves on request."""
 
     def __init__(self, config: FakeConfig):
         if config.factor < 0:
@@ -93,7 +93,7 @@ class FakeScorer:
         return Number(number=index * self._factor)
 
     def _calls(self, clip: ClipMedia) -> int:
-        """How often this scorer has looked at the clip, this time included."""
+        """Count how often this scorer has looked at the clip, this time included."""
         return len(list(Path(os.environ["FAKE_CALLS"]).glob(f"{type(self).__name__}-{clip.span.clip_id}-*")))
 
     def _note(self, clip: ClipMedia) -> None:
@@ -104,7 +104,7 @@ class FakeScorer:
 
 
 class SecondScorer(FakeScorer):
-    """The same under another name, for a second stage."""
+    """Measures the same as FakeScorer, under another name for a second stage."""
 
 
 def fake_stage(name: str, scorer: str = "FakeScorer", **backend: object) -> Stage:
@@ -129,7 +129,7 @@ def fake_funnel(
     on_unavailable: str = "pass",
     **backend: object,
 ) -> Funnel:
-    """scene_split, ``first``, ``second``, each with at most one rule."""
+    """Make a funnel of scene_split, ``first`` and ``second``, each with at most one rule."""
 
     def rules(sql: str, columns: tuple[str, ...]) -> tuple[Rule, ...]:
         return (Rule("rule", sql, columns),) if sql else ()

@@ -1,4 +1,4 @@
-"""A catalog of clips that nobody measured: every number is written by hand, so that a test knows what must come out."""
+"""The numbers in this catalog are written by hand, not measured, so that a test knows the right result."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ def funnel(text: str = POLICY) -> Funnel:
     return resolve(parse_policy(text, "policy tested"))
 
 
-def write_catalog(url: str, plan: Funnel, clips: int = 400, backwards: bool = False) -> Catalog:
-    """Clips of 3 s; every 4th has a face of 50 px, the others of 100 px and more; of these, sound quality climbs
-    evenly from 1 to 4. Two datasets, ``first`` with every third source and ``second`` with the others.
+def write_catalog(url: str, funnel: Funnel, clips: int = 400, backwards: bool = False) -> Catalog:
+    """Write clips of 3 s.
+
+    Every 4th has a face of 50 px, the others of 100 px and more; of these, sound quality rises evenly from 1 to 4.
+    There are two datasets, ``first`` with every third source and ``second`` with the others.
 
     Args:
-        backwards: the same rows, from the last to the first, in two shards.
+        backwards: write the same rows from the last to the first, in two shards.
     """
     catalog = Catalog.open_or_create(url)
     numbers = np.arange(clips)
@@ -53,28 +55,28 @@ def write_catalog(url: str, plan: Funnel, clips: int = 400, backwards: bool = Fa
     quality[heard] = np.linspace(1, 4, len(heard))
     for some in np.array_split(numbers[::-1], 2) if backwards else [numbers]:
         rows = [_clip(sources[number // CLIPS_OF_A_SOURCE], number) for number in some.tolist()]
-        before = set(catalog.clip_shards(plan.split.digest))
-        catalog.add_clips(plan.split.digest, pa.Table.from_pylist(rows, schema.CLIPS))
-        (shard,) = set(catalog.clip_shards(plan.split.digest)) - before
+        before = set(catalog.clip_shards(funnel.split.digest))
+        catalog.add_clips(funnel.split.digest, pa.Table.from_pylist(rows, schema.CLIPS))
+        (shard,) = set(catalog.clip_shards(funnel.split.digest)) - before
         ids = np.array([row["clip_id"] for row in rows])
         faces = {"face_count_max": np.ones(len(some), int), "face_height_px_median": height[some]}
-        add_measured(catalog, plan, "face_count", shard, ids, faces)
+        add_measured(catalog, funnel, "face_count", shard, ids, faces)
         here = some % 4 != 0
-        add_measured(catalog, plan, "audio_quality", shard, ids[here], {"dnsmos_ovrl": quality[some[here]]})
+        add_measured(catalog, funnel, "audio_quality", shard, ids[here], {"dnsmos_ovrl": quality[some[here]]})
     return catalog
 
 
-def write_run(catalog: Catalog, plan: Funnel) -> None:
-    """The record of a run, by which the command line knows the policy."""
-    for stage in plan.stages:
-        catalog.describe_fingerprint(stage.name, stage.digest, {})
+def write_run(catalog: Catalog, funnel: Funnel) -> None:
+    """Write the record of a run, from which the command line takes the policy."""
+    for bound in funnel.stages:
+        catalog.describe_fingerprint(bound.name, bound.digest, {})
     run = runs.RunRecord(
         run_id="20260101T120000.1",
         pool="/nowhere",
-        policy=plan.policy.name,
-        policy_text=plan.policy.text,
-        profile=plan.policy.profile,
-        fingerprints=plan.digests,
+        policy=funnel.policy.name,
+        policy_text=funnel.policy.text,
+        profile=funnel.policy.profile,
+        fingerprints=funnel.digests,
         started="2026-01-01T12:00:00+00:00",
         tool_version="0",
         status="done",
@@ -83,7 +85,7 @@ def write_run(catalog: Catalog, plan: Funnel) -> None:
 
 
 def draw_five(catalog: Catalog, **options: object) -> tuple[Lot, pa.Table]:
-    """A lot of audio_quality, and its items."""
+    """Draw a lot of audio_quality, and return it with its items."""
     lot = draw_lot(catalog, funnel(), Draw("audio_quality", n=5, stratify=(), **options))  # type: ignore[arg-type]
     return read_lot(catalog, lot.name)
 
@@ -95,7 +97,7 @@ def answer(catalog: Catalog, lot: Lot, number: int, clip: str, verdict: Verdict,
 def answer_all(
     catalog: Catalog, lot: Lot, items: pa.Table, bad: int = 0, unsure: int = 0, annotator: str = "ann"
 ) -> None:
-    """The first ``bad`` items are bad, the next ``unsure`` unsure, the others good."""
+    """Judge the first ``bad`` items bad, the next ``unsure`` unsure, and the others good."""
     for index, clip in enumerate(items["clip_id"].to_pylist()):
         verdict: Verdict = "bad" if index < bad else "unsure" if index < bad + unsure else "good"
         answer(catalog, lot, index + 1, clip, verdict, annotator)
@@ -133,10 +135,10 @@ def _clip(source: str, number: int) -> dict:
 
 
 def add_measured(
-    catalog: Catalog, plan: Funnel, stage: str, shard: Shard, ids: np.ndarray, values: dict[str, np.ndarray]
+    catalog: Catalog, funnel: Funnel, stage: str, shard: Shard, ids: np.ndarray, values: dict[str, np.ndarray]
 ) -> None:
-    """A stage's rows of one shard: ``values`` where given, null elsewhere."""
-    wanted = schema.measurement_schema(plan.stage(stage).stage.columns)  # type: ignore[union-attr]
+    """Add a stage's rows of one shard: ``values`` where given, null elsewhere."""
+    wanted = schema.measurement_schema(funnel.stage(stage).stage.columns)  # type: ignore[union-attr]
     columns = {name: [None] * len(ids) for name in wanted.names} | {"clip_id": ids, "status": ["ok"] * len(ids)}
     rows = pa.table({name: columns[name] for name in wanted.names} | values, schema=wanted)
-    catalog.add_measurements(stage, plan.digests[stage], shard, rows)
+    catalog.add_measurements(stage, funnel.digests[stage], shard, rows)

@@ -1,4 +1,4 @@
-"""A catalog whose every number is known: written by hand, through five real stages and a policy, without a run."""
+"""Every number of this catalog is known: it is written by hand, for five real stages and a policy, without a run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GONE = 5  #: number of the source that has vanished, whose path is NASTY
 
 @dataclass
 class Clip:
-    """One clip and what was measured on it; ``failed`` names the stage that failed."""
+    """Holds a clip and what was measured on it; ``failed`` names the stage that failed."""
 
     clip_id: str
     source: int
@@ -54,7 +54,7 @@ class Clip:
     failed: str | None = None
 
     def rule(self, stage: str) -> str | None:
-        """The first failing rule of a stage that has measured the clip: the policy, in Python."""
+        """Return the first failing rule of a stage that has measured the clip: the policy, in Python."""
         row = self.measured.get(stage, {})
         if stage == "scene_split":
             return None if 3 <= self.duration_s <= 20 else "length"
@@ -73,7 +73,7 @@ class Clip:
 
     @property
     def stop(self) -> tuple[str, str | None] | None:
-        """Where it stopped and by which rule (None: pending); None for a clip that is kept."""
+        """Return where the clip stopped and by which rule (None: pending); None for a clip that is kept."""
         for stage in STAGES:
             if self.failed == stage:
                 return stage, "failed"
@@ -94,13 +94,13 @@ class World:
     clips: list[Clip]
 
     def reached(self, stage: str) -> list[Clip]:
-        """Clips that reached a stage and were measured by it."""
+        """Return the clips that reached a stage and were measured by it."""
         has = (lambda clip: True) if stage == "scene_split" else (lambda clip: stage in clip.measured)
         return [clip for clip in self.clips if clip.reached(stage) and has(clip)]
 
 
 def make(folder: Path) -> World:
-    """Write it all below ``folder``."""
+    """Write the pool and the catalog below ``folder``."""
     funnel = resolve(parse_policy(POLICY, "policy of the test"))
     catalog = Catalog.open_or_create(str(folder / "catalog"))
     pool = folder / "pool"
@@ -112,19 +112,19 @@ def make(folder: Path) -> World:
     rows = [_clip_row(clip, pool, ticks) for clip in clips]
     catalog.add_clips(funnel.split.digest, pa.Table.from_pylist(rows, schema.CLIPS))
     (shard,) = catalog.clip_shards(funnel.split.digest)
-    for plan in funnel.measuring:
-        columns = schema.measurement_schema(plan.stage.columns)
+    for bound in funnel.measuring:
+        columns = schema.measurement_schema(bound.stage.columns)
         measured = [
-            {"clip_id": clip.clip_id, "status": "ok"} | clip.measured[plan.name]
+            {"clip_id": clip.clip_id, "status": "ok"} | clip.measured[bound.name]
             for clip in clips
-            if plan.name in clip.measured
+            if bound.name in clip.measured
         ]
-        catalog.add_measurements(plan.name, plan.digest, shard, pa.Table.from_pylist(measured, columns))
-        document = json.loads(plan.fingerprint.to_json())
-        catalog.describe_fingerprint(plan.name, plan.digest, document)
-        failed = [_failure(clip, plan.digest) for clip in clips if clip.failed == plan.name]
+        catalog.add_measurements(bound.name, bound.digest, shard, pa.Table.from_pylist(measured, columns))
+        document = json.loads(bound.fingerprint.to_json())
+        catalog.describe_fingerprint(bound.name, bound.digest, document)
+        failed = [_failure(clip, bound.digest) for clip in clips if clip.failed == bound.name]
         if failed:
-            catalog.add_failures(plan.name, plan.digest, shard.stem, pa.Table.from_pylist(failed, schema.FAILURES))
+            catalog.add_failures(bound.name, bound.digest, shard.stem, pa.Table.from_pylist(failed, schema.FAILURES))
     catalog.store.write_json("runs/20300101T000000.000000.json", _run(funnel))
     return World(catalog, funnel, clips)
 
@@ -172,7 +172,7 @@ def _measure(stage: str, dice: np.random.Generator) -> dict[str, Any]:
 
 
 def _write_pool(pool: Path) -> int:
-    """One minute of grey under five names; returns ticks per second."""
+    """Write a minute of grey under five names; return ticks per second."""
     path = write_video(pool / "0.mp4", grey_ramp(120, 36, 64) * 5, fps=FPS)
     for number in range(1, GONE):
         (pool / f"{number}.mp4").hardlink_to(path)

@@ -1,4 +1,4 @@
-"""SyncNet files in the published format with weights of our own, and generated pictures and sound."""
+"""These SyncNet files have the published format and weights of our own; pictures and sound are generated too."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from stages.lipsync.syncnet.frontend import sound_windows
 from stages.lipsync.syncnet.network import Network
 
 FPS = 25
-#: Of embeddings: zeros, which stand for sound beyond the ends, then lie as far from a picture as any other sound.
+#: Deviation and mean of embeddings: zeros, which stand for sound beyond the ends, are then as far from a picture as
+#: any other sound.
 SPREAD = CENTRE = 0.3
 FITTED = 24  #: pictures that networks are fitted to
 
 
 def save_as_published(network: Network, path: Path) -> Path:
-    """The parameters as syncnet_v2.model holds them: PyTorch's old container, no num_batches_tracked."""
+    """Save the parameters as syncnet_v2.model holds them: PyTorch's old container, no num_batches_tracked."""
     state = network.state_dict().items()
     kept = OrderedDict((name, tensor) for name, tensor in state if "num_batches_tracked" not in name)
     torch.save(kept, path, _use_new_zipfile_serialization=False)
@@ -28,7 +29,7 @@ def save_as_published(network: Network, path: Path) -> Path:
 
 
 def random_network(picture: np.ndarray, samples: np.ndarray) -> Network:
-    """Random weights, fitted to some input so that embeddings differ from window to window.
+    """Make a network with random weights, fitted to some input so that embeddings differ from window to window.
 
     Args:
         picture: uint8 [T, 224, 224, 3] BGR.
@@ -49,7 +50,7 @@ def random_network(picture: np.ndarray, samples: np.ndarray) -> Network:
 
 
 def brightness_and_loudness(picture: np.ndarray, samples: np.ndarray) -> Network:
-    """One number a stream: how bright the middle of the middle picture is, how loud the sound at that time."""
+    """Make a network of one number a stream: the brightness of the middle picture's middle, and the loudness then."""
     network = Network().requires_grad_(False).eval()
     for parameter in network.parameters():
         if parameter.ndim > 1:
@@ -72,7 +73,7 @@ def brightness_and_loudness(picture: np.ndarray, samples: np.ndarray) -> Network
 
 
 def _fit_heads(network: Network, picture: np.ndarray, samples: np.ndarray) -> Network:
-    """Gives the numbers that vary in this input a mean of CENTRE and a spread of SPREAD."""
+    """Give the numbers that vary in this input a mean of CENTRE and a deviation of SPREAD."""
     windows = sound_windows(samples / INT16, len(picture))[:FITTED]
     seen = network.encode_picture(torch.from_numpy(picture[:FITTED].copy()).permute(3, 0, 1, 2)[None].float())
     heard = network.encode_sound(torch.from_numpy(windows.copy())[:, None])
@@ -86,12 +87,12 @@ def _fit_heads(network: Network, picture: np.ndarray, samples: np.ndarray) -> Ne
 
 
 def level(at_s: np.ndarray) -> np.ndarray:
-    """What pictures and sound follow together, 0..1."""
+    """Return what pictures and sound follow together, 0..1."""
     return 0.5 + 0.25 * np.sin(2 * np.pi * 1.3 * at_s) + 0.25 * np.sin(2 * np.pi * 2.17 * at_s + 1)
 
 
 def crops(n: int) -> np.ndarray:
-    """uint8 [n, 224, 224, 3] BGR: a bar that moves up and down while everything grows brighter and darker."""
+    """Make uint8 [n, 224, 224, 3] BGR: a bar that moves up and down while everything grows brighter and darker."""
     bright = level(np.arange(n) / FPS)[:, None, None, None]
     y = np.arange(224)[None, :, None, None]
     bar = np.exp(-(((y - 150 - 30 * bright) / 16) ** 2)) * np.ones((1, 1, 224, 1))
@@ -100,7 +101,7 @@ def crops(n: int) -> np.ndarray:
 
 
 def sound(n_frames: int, late_frames: int = 0) -> np.ndarray:
-    """int16 [640 n]: a buzz and noise as loud as the pictures are bright, some frames after them."""
+    """Make int16 [640 n]: a buzz and noise as loud as the pictures are bright, some frames after them."""
     t = np.arange(640 * n_frames) / SAMPLE_RATE
     loud = np.exp(2.3 * (level(t - late_frames / FPS) - 1))
     noise = np.random.default_rng(1).standard_normal(len(t))

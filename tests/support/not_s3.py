@@ -1,4 +1,4 @@
-"""A web server that knows no S3: whatever it is asked for, it answers 404, as a proxy does or a wrong endpoint."""
+"""A web server that is no S3 storage answers 404 to everything, as a proxy or a wrong endpoint does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def web_server_without_pages(page: str = "") -> Iterator[str]:
-    """Its URL. ``page`` is the body of every answer."""
+    """Start the server and yield its URL; ``page`` is the body of every answer."""
 
     class Request(BaseHTTPRequestHandler):
         def _answer(self) -> None:
@@ -23,7 +23,7 @@ def web_server_without_pages(page: str = "") -> Iterator[str]:
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Request)
     serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

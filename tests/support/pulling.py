@@ -1,4 +1,4 @@
-"""What the tests that pull files share."""
+"""Tests that pull files share these functions."""
 
 from __future__ import annotations
 

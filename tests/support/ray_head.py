@@ -1,4 +1,7 @@
-"""A Ray cluster of one node as `ray start --head` makes it, and `ray job submit` to it; ports and folder of its own."""
+"""A Ray cluster of one node runs as `ray start --head` makes it, with ports and a folder of its own.
+
+Tests submit jobs to it with `ray job submit`.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 RAY = Path(sys.executable).with_name("ray")
 START_S = 90.0
 
 
 @dataclass(frozen=True)
 class Head:
-    """A running head node.
+    """Describes a running head node.
 
     Attributes:
         folder: Ray's temporary folder: session, logs, unpacked packages.
-        address: of the dashboard, where jobs are submitted.
-        environment: with the token that every request must carry.
+        address: address of the dashboard, where jobs are submitted.
+        environment: environment variables, with the token that every request must have.
     """
 
     folder: Path
@@ -53,7 +56,7 @@ class Head:
 
 @contextmanager
 def ray_head(cpus: int = 2) -> Iterator[Head]:
-    """Start a head node with token authentication; ends it, and nothing else, afterwards."""
+    """Start a head node with token authentication; afterwards end it, and nothing else."""
     folder = Path(tempfile.mkdtemp(prefix="head", dir="/tmp"))  # sockets lie below: pytest's own folder is too deep
     token = secrets.token_hex(32)
     path = f"{RAY.parent}{os.pathsep}{os.environ['PATH']}"  # as in an activated environment: jobs say just `python`

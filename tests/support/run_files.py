@@ -1,4 +1,4 @@
-"""Run files as they lie in a catalog, written by this release or an older one, and what a phase's record comes to."""
+"""These are run files as a catalog has them, written by this release or an older one, and sums of a phase's record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEASURE: dict[str, Any] = {
 
 
 def run_file(run_id: str = "r1", **changes: Any) -> dict[str, Any]:
-    """What a run's file says; ``changes`` replace top-level entries."""
+    """Return the content of a run's file; ``changes`` replace top-level entries."""
     stored = {
         "run_id": run_id,
         "pool": None,
@@ -47,10 +47,10 @@ def write_run_file(catalog: Catalog, run_id: str, **changes: Any) -> None:
 
 
 def measured(phase: PhaseRecord) -> dict[str, int]:
-    """Rows by stage."""
+    """Count rows by stage."""
     return {figures.stage: figures.measured for figures in phase.stages if figures.measured}
 
 
 def failed(phase: PhaseRecord) -> dict[tuple[str, str], int]:
-    """Failure rows by stage and code."""
+    """Count failure rows by stage and code."""
     return {(figures.stage, code): rows for figures in phase.stages for code, rows in figures.failed.items()}

@@ -1,7 +1,7 @@
-"""A real S3 server process on a loopback port, and a proxy before it that throttles, fails, cuts and counts.
+"""A real S3 server process runs on a loopback port, behind a proxy that throttles, fails, cuts and counts.
 
 ``tests/conftest.py`` registers the fixture ``s3``: a fresh bucket, the environment that points every client at the
-proxy, and :class:`Faults` to misbehave with.
+proxy, and :class:`Faults`, which make the proxy misbehave.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _START_S = 60.0
 
 @dataclass
 class Faults:
-    """What the proxy does to requests, and what it has seen. All may be changed while it runs.
+    """Says what the proxy does to requests, and counts what it has seen; all may be changed while it runs.
 
     Attributes:
         throttle_every: every n-th request is answered 503 SlowDown; 0 = none.
@@ -40,9 +40,9 @@ class Faults:
         cut_every: every n-th answer with a body breaks off halfway; 0 = none.
         refuse: S3 error code with which every request is answered 403, e.g. ``RequestTimeTooSkewed``.
         refuse_methods: ``refuse`` is for these methods only.
-        delay_s: added to every request.
+        delay_s: delay of every request.
         mute: requests are taken and never answered.
-        cut_after_bytes: bodies break off for good once so many bytes have been sent in all.
+        cut_after_bytes: no more bytes of bodies are sent once this many have been sent in all.
     """
 
     throttle_every: int = 0
@@ -59,13 +59,13 @@ class Faults:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def reset_counts(self) -> None:
-        """Count from zero again."""
+        """Set all counts to zero."""
         self.requests.clear()
         self.injected.clear()
         self.sent_bytes = 0
 
     def due(self, method: str) -> str:
-        """Counts a request and says what becomes of it: ``""`` or an S3 error code."""
+        """Count a request and say what becomes of it: ``""`` or an S3 error code."""
         with self._lock:
             self.requests[method] += 1
             number = self.requests.total()
@@ -81,7 +81,7 @@ class Faults:
             return verdict
 
     def body_to_send(self, body: bytes) -> bytes:
-        """The body, or what is left of it when it is due to break off."""
+        """Return the body, or a part of it when it is due to break off."""
         with self._lock:
             if body and self.cut_after_bytes is not None and self.sent_bytes + len(body) > self.cut_after_bytes:
                 body = body[: max(0, self.cut_after_bytes - self.sent_bytes)]
@@ -149,12 +149,12 @@ class _Request(BaseHTTPRequestHandler):
         self.close_connection = len(sent) < len(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @dataclass(frozen=True)
 class S3:
-    """What a test gets: ``url`` is its own bucket, ``endpoint`` the proxy, ``direct`` the server behind it."""
+    """A test gets this: ``url`` is its own bucket, ``endpoint`` the proxy, ``direct`` the server behind it."""
 
     url: str
     endpoint: str
@@ -166,12 +166,12 @@ class S3:
         return self.url.removeprefix("s3://")
 
     def put(self, name: str, file: Path) -> str:
-        """Upload a file past the proxy; its URL."""
+        """Upload a file without the proxy, and return its URL."""
         self._behind_the_proxy().pipe_file(f"{self.bucket}/{name}", file.read_bytes())
         return f"{self.url}/{name}"
 
     def names(self) -> list[str]:
-        """Every object of the bucket, as the server itself sees it."""
+        """List every object of the bucket, as the server itself sees it."""
         found = self._behind_the_proxy().find(self.bucket)
         return sorted(name.removeprefix(f"{self.bucket}/") for name in found)
 
@@ -180,7 +180,7 @@ class S3:
 
     @contextmanager
     def authorised(self, *actions: str) -> Iterator[dict[str, str]]:
-        """From here on the server checks signatures and permissions; yields keys of a user who may do ``actions``."""
+        """Let the server check signatures and permissions; yield keys of a user who may do ``actions``."""
         import boto3
 
         iam = boto3.client("iam", endpoint_url=self.direct, region_name="us-east-1")
@@ -204,7 +204,7 @@ class S3:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A moto server process; its URL."""
+    """Start a moto server process and yield its URL."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     log = tmp_path_factory.mktemp("moto") / "log.txt"
@@ -221,7 +221,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    """A fresh bucket on a real server, behind a proxy that does as it is told."""
+    """Yield a fresh bucket on a real server, behind a proxy that misbehaves as the test asks."""
     proxy = _Proxy(int(s3_server.rpartition(":")[2]))
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

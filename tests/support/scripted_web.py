@@ -1,4 +1,4 @@
-"""For tests about weights: a cache folder of their own, a registry of their own, a web server that answers as told.
+"""Tests of weights get a cache folder and a registry of their own, and a web server that answers as they say.
 
 A ``conftest.py`` imports the fixtures ``cache_folder``, ``models`` and ``server``.
 """
@@ -32,7 +32,7 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Request(BaseHTTPRequestHandler):
-    """One request; answered by the next of the server's scripted answers (the last one again when they run out)."""
+    """Answers one request with the server's next scripted answer, or the last one again when they run out."""
 
     server: ScriptedServer
 
@@ -44,15 +44,15 @@ class Request(BaseHTTPRequestHandler):
         answer(self)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
     @property
     def asked_from(self) -> int:
-        """First byte of the Range header, 0 without one."""
+        """Return the first byte of the Range header, 0 without one."""
         return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
 
     def send(self, body: bytes, status: int = 200, cut_at: int | None = None, **headers: Any) -> None:
-        """A whole answer, or one whose connection breaks after ``cut_at`` bytes of the body."""
+        """Send a whole answer, or one whose connection breaks after ``cut_at`` bytes of the body."""
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
@@ -62,7 +62,7 @@ class Request(BaseHTTPRequestHandler):
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Answers on 127.0.0.1 as told, and remembers the headers of what it was asked."""
+    """Answers on 127.0.0.1 as the test says, and remembers the headers of the requests."""
 
     daemon_threads = True
 
@@ -89,12 +89,12 @@ def server() -> Iterator[ScriptedServer]:
 
 
 def whole(request: Request) -> None:
-    """A server that knows no ranges."""
+    """Answer like a server that knows no ranges."""
     request.send(CONTENT, ETag='"v1"')
 
 
 def ranged(request: Request, cut_at: int | None = None) -> None:
-    """A server that knows ranges and If-Range."""
+    """Answer like a server that knows ranges and If-Range."""
     begin = request.asked_from
     if begin == 0 or request.headers.get("If-Range") not in (None, '"v1"'):
         return request.send(CONTENT, cut_at=cut_at, ETag='"v1"')
@@ -103,7 +103,7 @@ def ranged(request: Request, cut_at: int | None = None) -> None:
 
 
 def breaking_after(size: int) -> Answer:
-    """The connection breaks after ``size`` bytes of each answer."""
+    """Break the connection after ``size`` bytes of each answer."""
     return lambda request: ranged(request, cut_at=size)
 
 
@@ -117,7 +117,7 @@ def sending(body: bytes, **headers: Any) -> Answer:
 
 @dataclass
 class Registry:
-    """The registry with entries of a test's own."""
+    """Holds entries of a test's own, in place of the registry's."""
 
     entries: dict[str, Weights] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Small catalogs of two clips a part, for tests that read and break them."""
+"""Small catalogs of two clips a part are for tests that read and break them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WHEN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 
 
 def small_catalog(folder: Path, shards: int = 3) -> Catalog:
-    """``shards`` clips parts of one source with two clips each; stage ``first`` has measured all of them."""
+    """Write ``shards`` clips parts of one source with two clips each; stage ``first`` has measured all of them."""
     catalog = Catalog.open_or_create(str(folder / "cat"))
     for number in range(shards):
         add_source(catalog, f"s{number}")

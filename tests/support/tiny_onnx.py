@@ -1,5 +1,7 @@
-"""Tiny networks in the published files' formats: the inputs and outputs of the real ones, constants or a few weights
-inside, so that what comes out is known without running them."""
+"""Tiny networks have the inputs and outputs of the published files, but constants or a few weights inside.
+
+So their results are known without running them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def _save(path: Path, nodes: list, inputs: list, outputs: list, constants: dict[
 
 
 def constant_outputs(path: Path, size: tuple[int, int], outputs: dict[str, np.ndarray]) -> Path:
-    """A network [1, 3, height, width] that answers the same to every picture. ``size``: width, height."""
+    """Save a network [1, 3, height, width] that answers the same to every picture. ``size``: width, height."""
     image = onnx.helper.make_tensor_value_info("input", FLOAT, [1, 3, size[1], size[0]])
     nodes = [onnx.helper.make_node("ReduceMean", ["input"], ["mean"], axes=[0, 1, 2, 3], keepdims=0)]
     nodes += [onnx.helper.make_node("Mul", ["mean", "zero"], ["nothing"])]  # onnxruntime keeps inputs that are used
@@ -34,8 +36,12 @@ def constant_outputs(path: Path, size: tuple[int, int], outputs: dict[str, np.nd
 
 
 def scrfd(path: Path, faces: list[tuple[int, int, np.ndarray, float]], size: int = 640) -> Path:
-    """SCRFD with five points: nine outputs. ``faces``: (x cell, y cell, points [5, 2] px, score) on the stride of 32;
-    each box reaches two strides to every side of its cell."""
+    """Save SCRFD with five points: nine outputs.
+
+    Args:
+        faces: (x cell, y cell, points [5, 2] px, score) on the stride of 32; each box reaches two strides to every side
+            of its cell.
+    """
     outputs: dict[str, np.ndarray] = {}
     cells = {stride: (size // stride) ** 2 * 2 for stride in STRIDES}
     for kind, values in (("score", 1), ("box", 4), ("points", 10)):
@@ -50,14 +56,14 @@ def scrfd(path: Path, faces: list[tuple[int, int, np.ndarray, float]], size: int
 
 
 def landmarks_3d(path: Path, points: np.ndarray) -> Path:
-    """1k3d68: 3309 numbers, of which the last 204 are the 68 points, -1..1 across the crop of 192."""
+    """Save 1k3d68: 3309 numbers, of which the last 204 are the 68 points, -1..1 across the crop of 192."""
     answer = np.zeros((1, 3309), np.float32)
     answer[0, -204:] = points.reshape(-1)
     return constant_outputs(path, (192, 192), {"fc1": answer})
 
 
 def arcface(path: Path) -> Path:
-    """w600k_r50's [1, 3, 112, 112] to [1, 512]: means of the crop's squares of 8 pixels, 3 x 14 x 14, the first 512."""
+    """Save w600k_r50, [1, 3, 112, 112] to [1, 512]: the first 512 of the means of the crop's squares of 8 pixels."""
     image = onnx.helper.make_tensor_value_info("input.1", FLOAT, ["None", 3, 112, 112])
     nodes = [
         onnx.helper.make_node("AveragePool", ["input.1"], ["means"], kernel_shape=[8, 8], strides=[8, 8]),
@@ -70,7 +76,11 @@ def arcface(path: Path) -> Path:
 
 
 def yolox(path: Path, finds: list[tuple[tuple[float, float, float, float], int, float]], size: int = 640) -> Path:
-    """yolox_l: [1, 8400, 85] before its grid is decoded. ``finds``: (box x0 y0 x1 y1 in input pixels, class, score)."""
+    """Save yolox_l: [1, 8400, 85] before its grid is decoded.
+
+    Args:
+        finds: (box x0 y0 x1 y1 in input pixels, class, score).
+    """
     answer = np.zeros((1, sum((size // stride) ** 2 for stride in STRIDES), 85), np.float32)
     first = answer.shape[1] - (size // 32) ** 2
     for (x0, y0, x1, y1), kind, score in finds:
@@ -82,7 +92,11 @@ def yolox(path: Path, finds: list[tuple[tuple[float, float, float, float], int, 
 
 
 def dwpose(path: Path, points: np.ndarray, scores: np.ndarray, size: tuple[int, int] = (288, 384)) -> Path:
-    """dw-ll_ucoco_384: SimCC over half pixels, [1, 133, 576] and [1, 133, 768]. ``points``: [133, 2] input pixels."""
+    """Save dw-ll_ucoco_384: SimCC over half pixels, [1, 133, 576] and [1, 133, 768].
+
+    Args:
+        points: [133, 2] input pixels.
+    """
     outputs = {}
     for axis, (name, length) in enumerate(zip(("simcc_x", "simcc_y"), size, strict=True)):
         answer = np.zeros((1, 133, 2 * length), np.float32)

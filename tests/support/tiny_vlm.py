@@ -1,4 +1,4 @@
-"""The smallest Qwen2.5-VL in the real format: random weights, a byte-level tokenizer, the family's special tokens."""
+"""This is the smallest Qwen2.5-VL in the real format: random weights, a byte-level tokenizer, the special tokens."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LEVELS = (" excellent", " good", " fair", " poor", " bad")
 
 
 def save_tiny_qwen(folder: Path, seed: int = 0, says: str = "") -> Path:
-    """Writes a checkpoint as ``save_pretrained`` does; returns its folder.
+    """Write a checkpoint as ``save_pretrained`` does, and return its folder.
 
     Args:
-        says: what it answers to everything; "": whatever its random weights make of the question.
+        says: its answer to everything; with "" the random weights answer.
     """
     import torch
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -83,7 +83,7 @@ def save_tiny_qwen(folder: Path, seed: int = 0, says: str = "") -> Path:
 
 
 def _follow(model: Qwen2_5_VLForConditionalGeneration, after: dict[int, int]) -> None:
-    """Makes the last token alone decide what comes next: layers add nothing, and only followers are ever asked for."""
+    """Make the last token alone decide the next one: the layers add nothing, and only these tokens can follow."""
     language = model.model.language_model
     for layer in language.layers:
         layer.self_attn.o_proj.weight.zero_()
@@ -95,5 +95,5 @@ def _follow(model: Qwen2_5_VLForConditionalGeneration, after: dict[int, int]) ->
 
 
 def _merges(word: str) -> list[tuple[str, str]]:
-    """Merges that make one token of ``word``, letter by letter."""
+    """List merges that make one token of ``word``, letter by letter."""
     return [(word[:i], word[i]) for i in range(1, len(word))]

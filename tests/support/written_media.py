@@ -1,4 +1,4 @@
-"""Writes small media files with known truth, through PyAV."""
+"""These functions write small media files with known truth, through PyAV."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_video(
 
 
 def whole_span(path: Path | str) -> ClipSpan:
-    """The span of a whole file, as scene_split would make it for a single shot."""
+    """Return the span of a whole file, as scene_split would make it for a single shot."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         pts = sorted(p.pts for p in container.demux(stream) if p.pts is not None)
@@ -65,5 +65,5 @@ def whole_span(path: Path | str) -> ClipSpan:
 
 
 def grey_ramp(count: int, height: int = 64, width: int = 96) -> list[np.ndarray]:
-    """Frames whose brightness says which they are: frame i is grey level 2 i + 10."""
+    """Make frames whose brightness says which they are: frame i has grey level 2 i + 10."""
     return [np.full((height, width, 3), 2 * i + 10, np.uint8) for i in range(count)]

@@ -1,8 +1,7 @@
-"""A folder of one's own weights for the whole reference profile: tiny networks, and the file that declares them.
+"""A folder of own weights for the whole reference profile holds tiny networks, and the file that declares them.
 
-The picture networks give the same answer to every picture, so what must come out of a stage is known: one face of
-``FACE_PX`` pixels, one person whose keypoints are sure to ``KEYPOINT_SCORE``. Demucs takes ``VOICES`` of every sound
-for voices.
+The picture networks give the same answer to every picture, so the results of a stage are known: one face of ``FACE_PX``
+pixels, one person whose keypoints are sure to ``KEYPOINT_SCORE``. Demucs takes ``VOICES`` of every sound for voices.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tests.support.tiny_weights.tiny_whisper import LARGE, save_tiny_whisper
 from tests.support.tiny_weights.tiny_yolo_world import save_tiny_world
 
 FACE_PX, FACE_SCORE, KEYPOINT_SCORE = 128, 0.75, 0.625
-VOICES = 0.75  #: of every sound
+VOICES = 0.75  #: share of every sound
 #: Eyes, nose tip, mouth corners of an upright face, pixels of a picture 640 wide.
 FACE_POINTS = np.asarray([[255, 271], [283, 271], [269, 287], [257, 304], [281, 304]])
 PERSON = (240.0, 80.0, 400.0, 460.0)
@@ -30,7 +29,7 @@ CHIN, NASION, WRIST, FACE = 31, 50, 9, slice(23, 91)  # of COCO-WholeBody's 133
 
 
 def save_reference_weights(folder: Path) -> Mapping[str, Path]:
-    """Writes every file that the reference profile must have. Returns registry name -> path."""
+    """Write every file that the reference profile must have; return registry name -> path."""
     saved = {
         "yolo_world_x": save_tiny_world(folder / "world.pt"),
         "insightface_detector": tiny_onnx.scrfd(folder / "faces.onnx", [(8, 9, FACE_POINTS, FACE_SCORE)]),
@@ -47,7 +46,7 @@ def save_reference_weights(folder: Path) -> Mapping[str, Path]:
 
 
 def declare(folder: Path, files: Mapping[str, Path]) -> None:
-    """Writes ``own_weights.json`` beside the files, with the hashes that they have."""
+    """Write ``own_weights.json`` beside the files, with their hashes."""
     entries = {
         name: {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "licence": "CC0-1.0"}
         for name, path in files.items()
@@ -56,7 +55,7 @@ def declare(folder: Path, files: Mapping[str, Path]) -> None:
 
 
 def _upright() -> np.ndarray:
-    """InsightFace's mean face of 68 points, facing the camera, within -1..1."""
+    """Return InsightFace's mean face of 68 points, facing the camera, within -1..1."""
     from insightface.data import get_object
 
     shape = np.asarray(get_object("meanshape_68.pkl"), np.float64)
@@ -64,7 +63,7 @@ def _upright() -> np.ndarray:
 
 
 def _keypoints() -> tuple[np.ndarray, np.ndarray]:
-    """A face and a hand, in pixels of the network's 288 x 384: points [133, 2], scores [133]."""
+    """Return a face and a hand, in pixels of the network's 288 x 384: points [133, 2], scores [133]."""
     points, scores = np.full((133, 2), 5.0), np.zeros(133, np.float32)
     points[FACE], scores[FACE] = (144, 100), KEYPOINT_SCORE
     points[CHIN], points[NASION] = (144, 120), (144, 90)

@@ -1,4 +1,4 @@
-"""demucs's package format: the network's class, its arguments and its weights in one pickle."""
+"""demucs's package format has the network's class, its arguments and its weights in one pickle."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ SOURCES = ("drums", "bass", "other", "vocals")
 
 
 def tiny_package(seed: int = 0, sources: Sequence[str] = SOURCES, voices: float | None = None) -> dict[str, Any]:
-    """What demucs.states.serialize_model makes (which needs omegaconf, that demucs does not install).
+    """Make what demucs.states.serialize_model makes (which needs omegaconf, that demucs does not install).
 
     Args:
-        voices: the share of every sound that it takes for voices; None: whatever its random weights make of it.
+        voices: the share of every sound that it takes for voices; with None the random weights decide.
     """
     import torch
     from demucs.htdemucs import HTDemucs
@@ -29,7 +29,7 @@ def tiny_package(seed: int = 0, sources: Sequence[str] = SOURCES, voices: float 
 
 
 def _hear_voices(model: Any, share: float) -> None:
-    """Lets sound through the first layer in, the skip connection and the last layer out; all else adds nothing.
+    """Let sound through the first layer in, the skip connection and the last layer out; all else adds nothing.
 
     Eight channels are two of sound times a stride of four samples, whose place in the kernel of eight is 2 to 5. An
     offset keeps GELU where it is straight; a large bias keeps GLU's gate open.

@@ -1,4 +1,4 @@
-"""Whisper's checkpoint format: real vocabulary and window, tiny random layers."""
+"""Whisper's checkpoint format is used with the real vocabulary and window, and tiny random layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Dimensions:
-    """The outside of whisper tiny; large-v3 hears 128 mel bands and knows a language (Cantonese) more."""
+    """Has the outer sizes of whisper tiny; large-v3 hears 128 mel bands and knows one more language (Cantonese)."""
 
     n_mels: int = 80
     n_audio_ctx: int = 1500
@@ -26,7 +26,7 @@ LARGE = Dimensions(n_mels=128, n_vocab=51_866)
 
 
 def save_tiny_whisper(path: Path, dimensions: Dimensions) -> Path:
-    """Writes a checkpoint as openai-whisper publishes them."""
+    """Write a checkpoint as openai-whisper publishes them."""
     import torch
     from whisper.model import ModelDimensions, Whisper
 

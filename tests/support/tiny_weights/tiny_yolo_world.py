@@ -1,4 +1,4 @@
-"""YOLO-World in ultralytics' own checkpoint format, untrained."""
+"""An untrained YOLO-World is saved in ultralytics' own checkpoint format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def save_tiny_world(
     path: Path, names: dict[int, str] | None = None, vectors: torch.Tensor | None = None, **more: Any
 ) -> Path:
-    """What ultralytics saves: a dict with the pickled network in half precision."""
+    """Save what ultralytics saves: a dict with the pickled network in half precision."""
     import torch
 
     from stages.vision import yolo_world
@@ -37,7 +37,7 @@ def save_tiny_world(
 
 
 def _make_it_find_something(model: Any) -> None:
-    """An untrained network's activations fade and its scores start near 0: normalise them on one picture."""
+    """Normalise the network on one picture: untrained, its activations fade and its scores start near 0."""
     import torch
 
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
@@ -55,7 +55,7 @@ def _make_it_find_something(model: Any) -> None:
 
 
 def as_input(rgb: np.ndarray) -> torch.Tensor:
-    """uint8 [H, W, 3] as the network takes it: float32 [1, 3, H, W], 0-1."""
+    """Convert uint8 [H, W, 3] to what the network takes: float32 [1, 3, H, W], 0-1."""
     import torch
 
     return torch.from_numpy(rgb.transpose(2, 0, 1)[None].copy()).float() / 255

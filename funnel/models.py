@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.filesize import decimal
@@ -19,9 +19,10 @@ from funnel import console, options
 from funnel.command_line import CONTEXT
 from funnel.console import Column
 from funnel.exit_codes import ExitCode
-from weights import own, registry
-from weights.declared import Weights
-from weights.registry import Copy
+
+if TYPE_CHECKING:
+    from weights.declared import Weights
+    from weights.registry import Copy
 
 app = typer.Typer(no_args_is_help=True, context_settings=CONTEXT, help="List, fetch and check the weights of models.")
 
@@ -50,6 +51,8 @@ class Listed:
     @property
     def where(self) -> str:
         """Name the place in short, for people."""
+        from weights import registry
+
         if self.used is None:
             return self.state
         if self.weights.own_folder:
@@ -60,6 +63,8 @@ class Listed:
 
 
 def _look(names: list[str]) -> list[Listed]:
+    from weights import registry
+
     return [Listed(registry.get(name), registry.copies(name)) for name in names]
 
 
@@ -73,6 +78,8 @@ def _styled(text: str, good: bool) -> Text:
 @app.command("list")
 def list_models(as_json: options.AsJson = False) -> None:
     """List every weights file: purpose, licence, and where it lies."""
+    from weights import own, registry
+
     listed = _look(list(registry.all_weights()))
     if as_json:
         console.as_json([_entry(item) for item in listed])
@@ -147,6 +154,8 @@ def pull(
 
 
 def _expand(given: str) -> list[str]:
+    from weights import registry
+
     known = registry.all_weights()
     profiles = {profile for weights in known.values() for profile in weights.profiles} | {"lite", "reference"}
     if given == EVERYTHING:
@@ -157,7 +166,7 @@ def _expand(given: str) -> list[str]:
 
 
 def _pull_one(name: str) -> UserError | None:
-    from weights import download
+    from weights import download, registry
 
     here = registry.find(name)
     try:
@@ -175,6 +184,8 @@ def _pull_one(name: str) -> UserError | None:
 @contextmanager
 def _progress(name: str) -> Iterator[Any]:
     """Show a bar on a terminal, a line now and then in a job log; both on standard error."""
+    from weights import registry
+
     if not console.err.is_terminal:
         yield _LogLines(name)
         return
@@ -209,6 +220,8 @@ def verify(
     as_json: options.AsJson = False,
 ) -> None:
     """Check the sha256 of weights files; exit code 5 if one is wrong."""
+    from weights import registry
+
     listed = _look(names or list(registry.all_weights()))
     checked = [(item, copy) for item in listed for copy in item.copies]
     if as_json:
@@ -233,6 +246,8 @@ def verify(
 
 def _remedy(checked: list[tuple[Listed, Copy]]) -> str:
     """Say what to do about the wrong ones: own weights are not to be pulled."""
+    from weights import own
+
     if any(item.weights.own_folder for item, copy in checked if not copy.trusted):
         return f"remove it and pull it again, or correct {own.LISTING} if it is your own"
     return "remove it and pull it again"

@@ -163,7 +163,7 @@ def test_a_stage_or_code_that_does_not_exist_is_exit_2(
     assert funnel_retry(catalog.store.url, "--code", "craashed") == 2
     said = capsys.readouterr().err
     assert "ingest, scene_split, first, second" in said
-    assert "one of empty_file" in said
+    assert "there is no such code; codes are: empty_file" in said
 
 
 def drive(catalog: Catalog, *words: str) -> subprocess.Popen[str]:

@@ -1,11 +1,13 @@
-"""This benchmark compares how long the command line, a worker and a run take to start, with an earlier checkout.
+"""How long the command line, a worker and a run take to start, beside those of an earlier checkout.
 
     git worktree add ../before REVISION
-    python benchmarks/starting.py --before ../before
+    python -m benchmarks.starting --before ../before
+    python -m benchmarks.starting --before ../before --only help --rounds 60
 
-Both sides run in turns, each as whole processes with the checkout as the current folder, and the ratio is that of the
-medians. ``help`` is `funnel --help`; ``worker`` imports what a worker of the last phase runs and makes one; ``look`` is
-a run on a catalog where nothing is owed; ``run`` starts Ray, ingests a video of two seconds and cuts it.
+Both sides run in turns, and take turns at beginning, each as whole processes with the checkout as the current folder.
+The ratio is that of the medians. ``help`` is `funnel --help`; ``worker`` imports what a worker of the last phase runs
+and makes one; ``look`` is a run on a catalog where nothing is owed; ``run`` starts Ray, ingests a video of two seconds
+and cuts it.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, required=True, help="folder with an earlier checkout")
     parser.add_argument("--rounds", type=int, default=9, help="starts of each kind and side; runs get a third")
+    parser.add_argument("--only", choices=["help", "worker", "look", "run"], help="start just this")
     given = parser.parse_args()
     sides = {"before": given.before.resolve(), "now": HERE}
     with tempfile.TemporaryDirectory() as name:
@@ -59,16 +62,24 @@ def main() -> None:
         (folder / "cut.yaml").write_text(POLICY)
         _start(HERE, "run", folder, folder / "done")
         print("| what | before, s | now, s | now / before |\n|---|---:|---:|---:|")
-        for what, rounds in {"help": given.rounds, "worker": given.rounds, "look": given.rounds, "run": 3}.items():
+        all_rounds = {
+            "help": given.rounds,
+            "worker": given.rounds,
+            "look": given.rounds,
+            "run": max(1, given.rounds // 3),
+        }
+        for what, rounds in all_rounds.items():
+            if given.only not in (None, what):
+                continue
             seconds: dict[str, list[float]] = {side: [] for side in sides}
             for number in range(rounds + 1):
-                for side, checkout in sides.items():
+                for side, checkout in list(sides.items())[:: 1 if number % 2 else -1]:
                     catalog = folder / (f"{side}-{what}-{number}" if what == "run" else "done")
                     took = _start(checkout, what, folder, catalog)
                     if number:  # the first fills caches of the disk
                         seconds[side].append(took)
             before, now = (statistics.median(values) for values in seconds.values())
-            print(f"| {what} | {before:.2f} | {now:.2f} | {now / before:.2f} |", flush=True)
+            print(f"| {what} | {before:.3f} | {now:.3f} | {now / before:.2f} |", flush=True)
 
 
 def _start(checkout: Path, what: str, folder: Path, catalog: Path) -> float:

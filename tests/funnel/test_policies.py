@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from catalogs.catalog import Catalog
-from catalogs.errors import ClipError, ErrorCode
 from catalogs.runs import latest_run
 from funnel.command_line import run_command_line
 from funnel.main import main
 from funnel.stage import ingest_app, stage_app
-from stages.ingest import list_pool, sources_table, unusable_file
 from tests.support.hand_written import funnel, write_catalog, write_run
+from tests.support.useless_pool import know_useless_files
 
 FUNNEL = funnel()
 LAST_RUN = "funnel: policy tested (lite), that of the last run (20260101T120000.1)"
@@ -22,21 +21,10 @@ Says = Callable[..., tuple[str, list[str]]]  #: command line -> standard output,
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> Path:
-    """One file, which the catalog knows to be of no use."""
-    folder = tmp_path / "pool"
-    folder.mkdir()
-    (folder / "broken.mp4").write_text("no video")
-    return folder
-
-
-@pytest.fixture
 def measured(tmp_path: Path, pool: Path) -> Catalog:
     """A catalog in which everything is measured, without the record of a run."""
     opened = write_catalog(str(tmp_path / "cat"), FUNNEL, 40)
-    listed = list_pool(str(pool))
-    error = ClipError(ErrorCode.NOT_MEDIA, "no video")
-    opened.add_sources(sources_table(unusable_file(file, listed.dataset, error) for file in listed.files))
+    know_useless_files(opened, pool)
     return opened
 
 

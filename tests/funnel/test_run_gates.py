@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from catalogs.catalog import Catalog
-from catalogs.errors import ClipError, ErrorCode
 from curation.annotation.gates import accept
 from curation.annotation.lots import Draw, draw_lot
 from curation.annotation.records import read_lot
 from funnel.main import main
-from stages.ingest import list_pool, sources_table, unusable_file
 from tests.support.hand_written import POLICY, answer_all, funnel, write_catalog
+from tests.support.useless_pool import know_useless_files
 
 FUNNEL = funnel()
 DECIDING = ("scene_split", "face_count", "audio_quality")
@@ -22,21 +21,10 @@ Run = Callable[..., tuple[int, list[str]]]
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> Path:
-    """One file, which the catalog knows to be of no use."""
-    folder = tmp_path / "pool"
-    folder.mkdir()
-    (folder / "broken.mp4").write_text("no video")
-    return folder
-
-
-@pytest.fixture
 def catalog(tmp_path: Path, pool: Path) -> Catalog:
     """Everything is measured."""
     opened = write_catalog(str(tmp_path / "cat"), FUNNEL, 1000)
-    listed = list_pool(str(pool))
-    error = ClipError(ErrorCode.NOT_MEDIA, "no video")
-    opened.add_sources(sources_table(unusable_file(file, listed.dataset, error) for file in listed.files))
+    know_useless_files(opened, pool)
     return opened
 
 

@@ -1,10 +1,11 @@
 """This benchmark runs the whole funnel on labelled media and compares its columns with the labels, stage by stage.
 
-    python benchmarks/labels.py --media DIR [--catalog KEEP_IT_HERE]      # default: the folder FUNNEL_MEDIA names
+    python -m benchmarks.labels --media DIR [--catalog KEEP_IT_HERE]      # default: the folder FUNNEL_MEDIA names
 
 Runs `measure_all` through Ray on ``DIR/video``, on the exact cut lists and on the shifted copies of ``DIR/derived``,
-then reads everything back from the catalog by SQL. Sound files with a known number of speakers are scored by the
-scorer itself (a pool holds videos). Nothing here is fitted; which clips the sync models were fitted on is printed.
+then reads everything back from the catalog by SQL. Sound files with a known number of speakers or a known language are
+scored by the scorer itself (a pool holds videos). Nothing here is fitted; which clips the sync models were fitted on is
+printed.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
-from portraits import FRAMINGS, is_one, starts_with
-from speakers import labelled
-from sync import SHIFTS, Bench
 
+from benchmarks import languages, speakers
+from benchmarks.portraits import FRAMINGS, is_one, starts_with
+from benchmarks.sync import SHIFTS, Bench
 from catalogs.catalog import Catalog
 from curation.deciding.bound import resolve
 from curation.deciding.policy import load_policy
@@ -34,6 +35,8 @@ from curation.running.options import RunOptions
 from curation.running.run import run_funnel
 from funnel.progress import PlainProgress
 from stages.ingest import Pool, list_pool
+from stages.language import STAGE as LANGUAGE
+from stages.language import LanguageMeasurement
 from stages.speakers import SpeakersConfig, SpeakersScorer
 from stages.sync import load_method
 
@@ -93,9 +96,11 @@ def report(connection: duckdb.DuckDBPyConnection, media: Path) -> None:
         "one face or not": Score("90 %"),
         "framing": Score("80 %"),
         "speaker count, sound files": Score("85 %"),
+        "spoken language, sound files": Score("95 %"),
     }
     portraits(connection, media, scores)
     voices(media, scores["speaker count, sound files"])
+    spoken(media, scores["spoken language, sound files"])
     print("\nstage columns against labels")
     for question, score in scores.items():
         share = score.right / max(1, score.asked)
@@ -149,10 +154,24 @@ def portraits(connection: duckdb.DuckDBPyConnection, media: Path, scores: dict[s
 def voices(media: Path, score: Score) -> None:
     """Compare the speaker count of sound files whose number of voices is known."""
     scorer = SpeakersScorer(SpeakersConfig())
-    for clip, known in labelled(media):
+    for clip, known in speakers.labelled(media):
         if Path(clip.span.path).suffix not in (".mp4", ".avi"):
             count = scorer.score(clip).speaker_count
             score.add(clip.span.clip_id, known, count, count == known)
+
+
+def spoken(media: Path, score: Score) -> None:
+    """Compare the language of sound files whose language is certain, if a Whisper is installed."""
+    backend = LANGUAGE.backend("lite")
+    if backend.unavailable_columns():
+        print("no Whisper is installed, so no languages")
+        return
+    scorer = LANGUAGE.scorer("lite")
+    for kind, clip, known in languages.labelled(media):
+        if kind == "audio":
+            found = scorer.score(clip)
+            assert isinstance(found, LanguageMeasurement)
+            score.add(clip.span.clip_id, known, found.language, found.language == known)
 
 
 def cuts(connection: duckdb.DuckDBPyConnection, media: Path) -> None:

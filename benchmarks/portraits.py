@@ -1,6 +1,6 @@
 """This benchmark says how well the picture stages agree with labelled media, and what they cost.
 
-    python benchmarks/portraits.py --media DIR      # default: the folder that FUNNEL_MEDIA names
+    python -m benchmarks.portraits --media DIR      # default: the folder that FUNNEL_MEDIA names
 
 ``DIR/manifest.csv`` has a row per file: ``file, kind (video | image), n_scenes, cuts_first_frame_of_new_scene,
 n_persons, n_faces, framing`` (others are ignored). A video with listed cuts is scored shot by shot; labels may differ

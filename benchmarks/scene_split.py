@@ -2,7 +2,7 @@
 
 F1 per list, dissolves, core-seconds per hour, always against suspect.
 
-    python benchmarks/scene_split.py --media DIR        (default: FUNNEL_MEDIA)
+    python -m benchmarks.scene_split --media DIR        (default: FUNNEL_MEDIA)
 
 Exact lists (derived/*.cuts.json): a cut counts if it is at exactly that picture (tolerance 0). By-eye lists
 (manifest.csv, single integers only): tolerance 1; what lies at other places is printed, not judged. Single-shot talking

@@ -33,13 +33,17 @@ def labelled(media: Path) -> Iterator[tuple[ClipMedia, int]]:
     with open(media / "manifest.csv", newline="", encoding="utf-8") as handle:
         rows = [row for row in csv.DictReader(handle) if row["n_speakers"] in KNOWN]
     for row in rows:
-        path = media / row["file"]
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                continue
-            duration_s = (container.duration or 0) / av.time_base
-        span = ClipSpan(row["file"], "", str(path), 0.0, duration_s, 0, round(duration_s * 1000), Fraction(1, 1000))
-        yield ClipMedia(span), int(row["n_speakers"])
+        if clip := whole_sound(media / row["file"], row["file"]):
+            yield clip, int(row["n_speakers"])
+
+
+def whole_sound(path: Path, name: str) -> ClipMedia | None:
+    """Return the whole sound of a sound file or video as a clip of that name; None without a sound track."""
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return None
+        duration_s = (container.duration or 0) / av.time_base
+    return ClipMedia(ClipSpan(name, "", str(path), 0.0, duration_s, 0, round(duration_s * 1000), Fraction(1, 1000)))
 
 
 def core_seconds(work: Callable[[np.ndarray], object], samples: np.ndarray) -> float:

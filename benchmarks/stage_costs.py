@@ -1,7 +1,7 @@
 """This benchmark measures what an hour of video costs per view and stage of the lite profile, for `funnel cost`.
 
-    python benchmarks/stage_costs.py --media DIR              # default: the folder that FUNNEL_MEDIA names
-    python benchmarks/stage_costs.py --media DIR --write      # and keeps them in curation/report/stage_costs.json
+    python -m benchmarks.stage_costs --media DIR              # default: the folder that FUNNEL_MEDIA names
+    python -m benchmarks.stage_costs --media DIR --write      # and keeps them in curation/report/stage_costs.json
 
 ``DIR/manifest.csv`` has a row per file: ``file, kind, n_scenes, n_faces, has_audio`` (others are ignored). Measured are
 videos of one shot with a face and sound, at most ``--seconds`` of each. CPU seconds of this process, one thread per

@@ -1,7 +1,7 @@
 """This benchmark says how well the sync stage tells a face's own sound from other sound, and how exactly it finds
 shifts.
 
-    python benchmarks/sync.py --media DIR [--method light_asd_lag | mouth_mel]
+    python -m benchmarks.sync --media DIR [--method light_asd_lag | mouth_mel]
 
 ``DIR`` has ``video/*.mp4`` with people who talk and ``derived/sync_*_{m10,m05,00,p05,p10}.mp4``, copies whose sound was
 moved by as many frames. Swapped: each face with the sound of each other clip, cut to the shorter of both. A clip that

@@ -271,11 +271,10 @@ def _readiness(stages: Mapping[str, Stage]) -> Iterator[Readiness]:
 
     for stage in stages.values():
         for profile in PROFILES:
-            backend = stage.backends.get(profile)
-            if backend is None:
-                yield Readiness(stage.name, profile, NO_BACKEND)
+            if profile in stage.backends:
+                yield _backend_readiness(stage, profile, stage.backend(profile))
             else:
-                yield _backend_readiness(stage, profile, backend)
+                yield Readiness(stage.name, profile, NO_BACKEND)
 
 
 def _backend_readiness(stage: Stage, profile: Profile, backend: Backend) -> Readiness:
@@ -292,6 +291,6 @@ def _backend_readiness(stage: Stage, profile: Profile, backend: Backend) -> Read
         missing_weights=weights,
         missing_packages=packages,
         null_columns=null_columns,
-        own_weights=tuple(n for n in (*backend.weights, *backend.optional_weights) if registry.get(n).own_folder),
+        own_weights=tuple(n for n in backend.all_weights if registry.get(n).own_folder),
         todo="; ".join(steps),
     )

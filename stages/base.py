@@ -141,6 +141,7 @@ class Backend:
         check: ``module:function``, called with the config before any work starts; raises UserError if the backend
             cannot work now (a server that does not answer).
         cost: what an hour of video costs, as measured ('' = not yet), for docs/stages.md; no decoding.
+        stand_in: a backend that measures the same columns, with the same settings, where only its weights are here.
     """
 
     name: str
@@ -153,6 +154,30 @@ class Backend:
     resources: Resources | None = None
     check: str = ""
     cost: str = ""
+    stand_in: Backend | None = None
+
+    def installed(self) -> Backend:
+        """Return the backend that measures on this machine: this one or its stand-in.
+
+        The stand-in does where its weights are here and this one's are not, and where the user declared weights of
+        their own for it. Where neither is complete, people are told what this one lacks.
+        """
+        other = self.stand_in
+        if other is None:
+            return self
+        ours, theirs = set(self.all_weights), set(other.all_weights)
+        if any(registry.get(name).own_folder for name in theirs - ours):
+            return other
+        return other if not _all_here(ours - theirs) and _all_here(theirs - ours) else self
+
+    def called(self, name: str) -> Backend:
+        """Return the stand-in if it has that name, else this backend."""
+        return self.stand_in if self.stand_in and self.stand_in.name == name else self
+
+    @property
+    def all_weights(self) -> tuple[str, ...]:
+        """Name the weights that it uses, required or not."""
+        return (*self.weights, *self.optional_weights)
 
     def missing_weights(self) -> list[str]:
         """Name the weights that are not here and without which nothing can be measured."""
@@ -180,6 +205,10 @@ class Backend:
         """Run :attr:`check`. Raises UserError if what it looks at would keep every clip from being measured."""
         if self.check:
             named(self.check)(config)
+
+
+def _all_here(names: Iterable[str]) -> bool:
+    return all(registry.find(name) for name in names)
 
 
 @dataclass(frozen=True)
@@ -221,11 +250,11 @@ class Stage:
                     raise ValueError(f"stage {self.name}: column {name!r} {why}")
 
     def backend(self, profile: Profile) -> Backend:
-        """Return the profile's backend. Raises UserError if there is none."""
+        """Return the backend by which this machine measures under a profile. Raises UserError if there is none."""
         if profile not in self.backends:
             have = ", ".join(self.backends)
             raise UserError(f"stage {self.name} has no {profile} backend yet (it has: {have})")
-        return self.backends[profile]
+        return self.backends[profile].installed()
 
     def config_of(self, profile: Profile) -> type[StageConfig]:
         """Return the config class of that profile's backend; the stage's own where the profile has none."""
@@ -260,12 +289,11 @@ class Fingerprint:
 
 def fingerprint(stage: Stage, backend: Backend, config: StageConfig, media: MediaConfig) -> Fingerprint:
     """Return the fingerprint of what this installation would measure now."""
-    names = (*backend.weights, *backend.optional_weights)
     return Fingerprint(
         stage=stage.name,
         backend=backend.name,
         version=backend.version,
-        weights={name: registry.sha256(name) or MISSING for name in names},
+        weights={name: registry.sha256(name) or MISSING for name in backend.all_weights},
         config=config.numbers(),
         media=asdict(media) if stage.views & {"sample", "dense"} else {},
     )

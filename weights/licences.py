@@ -16,7 +16,7 @@ from typing import Protocol
 
 from catalogs.errors import UserError
 from weights import registry
-from weights.declared import Weights
+from weights.entry import Weights
 
 
 class Licensed(Protocol):

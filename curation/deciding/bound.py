@@ -118,7 +118,7 @@ def check_runnable(funnel: Funnel, only: frozenset[str] | None = None) -> None:
         if only is not None and bound.name not in only:
             continue
         backend, profile = bound.backend, funnel.policy.profile
-        for name in (*backend.weights, *backend.optional_weights):
+        for name in dict.fromkeys((*bound.stage.backends[profile].all_weights, *backend.all_weights)):
             if registry.find(name) is None and registry.copies(name):
                 registry.require(name)  # says which copy is wrong: a wrong file is a mistake, not a missing model
         if packages := backend.missing_packages():

@@ -41,7 +41,10 @@ class ChosenPolicy:
         if self.run is None:
             return funnel
         fingerprints = self.run.fingerprints
-        stages = tuple(_bound_as_recorded(catalog, bound, fingerprints.get(bound.name)) for bound in funnel.stages)
+        profile = funnel.policy.profile
+        stages = tuple(
+            _bound_as_recorded(catalog, bound, profile, fingerprints.get(bound.name)) for bound in funnel.stages
+        )
         return Funnel(funnel.policy, stages)
 
 
@@ -75,19 +78,18 @@ def funnel_of(catalog: Catalog, policy: str | None) -> Funnel:
     return choose_policy(catalog, policy).as_recorded(catalog)
 
 
-def _bound_as_recorded(catalog: Catalog, bound: BoundStage, digest: str | None) -> BoundStage:
+def _bound_as_recorded(catalog: Catalog, bound: BoundStage, profile: Profile, digest: str | None) -> BoundStage:
     if digest is None or digest == bound.digest:
         return bound
     recorded = Fingerprint(**catalog.fingerprint_document(bound.name, digest))
+    backend = bound.stage.backends[profile].called(recorded.backend)
     missing = {name for name, sha256 in recorded.weights.items() if sha256 == MISSING}
     return replace(
         bound,
+        backend=backend,
         fingerprint=recorded,
-        missing=tuple(name for name in bound.backend.weights if name in missing),
+        missing=tuple(name for name in backend.weights if name in missing),
         unavailable_columns={
-            column: name
-            for name, columns in bound.backend.optional_weights.items()
-            if name in missing
-            for column in columns
+            column: name for name, columns in backend.optional_weights.items() if name in missing for column in columns
         },
     )

@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weights.inspection import torch_file
+from stages.speech.whisper_file import load_whisper
 
 if TYPE_CHECKING:
     import torch
 
-WHAT = "a multilingual whisper"  #: name of the model in messages
 WINDOW_S = 30.0
 RATE = 16_000
-MULTILINGUAL_VOCABULARY = 51_865  #: tokens; a smaller vocabulary is English only (whisper's own is_multilingual)
 ISO_CODES = {"jw": "jv"}  #: whisper writes Javanese with a code that ISO 639-1 withdrew in 2001
 
 
 class SpokenLanguage:
-    """Detects the language of voiced sound and transcribes it; ``path`` is a checkpoint in whisper's format (tiny.pt).
+    """Detects the language of voiced sound and transcribes it; ``path`` is a file that whisper_file.py can load.
 
     Raises:
         UserError: the file holds something else.
@@ -37,9 +35,7 @@ class SpokenLanguage:
         import whisper
 
         torch.set_num_threads(1)  # one worker per core
-        inspect(path)
-        # A path is never one of whisper's model names, so nothing is downloaded; whisper reads with weights_only=True.
-        self._model = whisper.load_model(str(path.resolve(strict=True)), device=device)
+        self._model = load_whisper(path, device)
         self._whisper = whisper
 
     def probabilities(self, windows: list[np.ndarray]) -> dict[str, float]:
@@ -65,23 +61,3 @@ class SpokenLanguage:
         """Return Whisper's log mel spectrogram of 30 s."""
         heard = self._whisper.pad_or_trim(window.astype(np.float32))
         return self._whisper.log_mel_spectrogram(heard, n_mels=self._model.dims.n_mels).to(self._model.device)
-
-
-def inspect(path: Path) -> None:
-    """Raise UserError if ``path`` holds no whisper, or one for English only; code in the file is not run."""
-    import torch
-    from whisper.model import AudioEncoder, ModelDimensions, TextDecoder
-
-    checkpoint = torch_file.read(path, WHAT)
-    try:
-        dims, state = ModelDimensions(**checkpoint["dims"]), checkpoint["model_state_dict"]
-        with torch.device("meta"):  # Whisper itself makes a sparse buffer, which the meta device does not support
-            encoder = AudioEncoder(
-                dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer
-            )
-            decoder = TextDecoder(dims.n_vocab, dims.n_text_ctx, dims.n_text_state, dims.n_text_head, dims.n_text_layer)
-    except Exception as error:  # a foreign file's values raise errors of any kind
-        raise torch_file.wrong_content(path, WHAT, repr(error)) from error
-    if dims.n_vocab < MULTILINGUAL_VOCABULARY:
-        raise torch_file.wrong_content(path, WHAT, f"a vocabulary of {dims.n_vocab} tokens is for English only")
-    torch_file.fill(torch.nn.ModuleDict({"encoder": encoder, "decoder": decoder}), state, path, WHAT)

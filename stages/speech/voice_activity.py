@@ -45,10 +45,10 @@ class VoiceActivity:
         """Return the share of the sound that is speech, 0…1."""
         return self.speech_s / self.duration_s if self.duration_s > 0 else 0.0
 
-    def mask(self, n: int, rate: float) -> np.ndarray:
-        """Say which of ``n`` samples (or steps) at ``rate`` per second lie in speech: bool [n]."""
+    def mask(self, n: int, rate: float, margin_s: float = 0.0) -> np.ndarray:
+        """Say which of ``n`` samples (or steps) at ``rate`` per second lie in speech, or so near to it: bool [n]."""
         inside = np.zeros(n, bool)
-        for begin, end in np.rint(self.spans_s * rate).astype(np.int64):
+        for begin, end in np.rint((self.spans_s + np.array([-margin_s, margin_s])) * rate).astype(np.int64):
             inside[max(0, begin) : max(0, end)] = True
         return inside
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -87,6 +88,24 @@ def test_columns_that_stay_empty_are_named(models: Registry, listing: dict[str, 
     cache_folder.mkdir()
     (cache_folder / "net.bin").write_bytes(CONTENT)
     assert "columns empty" not in doctor().stdout
+
+
+def test_the_backend_that_measures_here_is_shown(
+    models: Registry, listing: dict[str, Stage], cache_folder: Path
+) -> None:
+    for name in ("better", "smaller"):
+        models.add(name, f"https://example.org/{name}.bin")
+    smaller = replace(backend(optional_weights={"smaller": ("language",)}), name="small_net")
+    better = replace(backend(optional_weights={"better": ("language",)}), stand_in=smaller)
+    listing["language"] = stage("language", lite=better)
+    assert "runnable (net), 1 columns empty" in doctor().stdout
+    assert "To do: `funnel models pull better`" in doctor().stdout
+    cache_folder.mkdir()
+    (cache_folder / "smaller.bin").write_bytes(CONTENT)
+    assert states(doctor("--json"))["language", "lite"]["null_columns"] == {}
+    assert "runnable (small_net)" in doctor().stdout
+    (cache_folder / "better.bin").write_bytes(CONTENT)
+    assert "runnable (net)" in doctor().stdout
 
 
 def own_weights(folder: Path, monkeypatch: pytest.MonkeyPatch, **entries: object) -> None:

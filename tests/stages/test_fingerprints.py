@@ -7,6 +7,8 @@ others. Then the old numbers stay in catalogs beside the new ones, and the value
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from catalogs.media import MediaConfig
@@ -15,6 +17,7 @@ from curation.deciding.policy import load_policy
 from stages.base import fingerprint
 from stages.listing import STAGES
 from weights import registry
+from weights.declared import declared_weights
 
 GOLDEN = {
     ("scene_split", "lite"): "d9649978ed76c4bd",
@@ -27,7 +30,7 @@ GOLDEN = {
     ("head_body", "reference"): "7bbd386c966eee67",
     ("video_quality", "lite"): "9c9be57a12efe177",
     ("video_quality", "reference"): "d1f932330d87ac0f",
-    ("language", "lite"): "ab523f775835c84f",
+    ("language", "lite"): "91834dc8ae94673d",
     ("language", "reference"): "b2cdb23ffdb05588",
     ("audio_quality", "lite"): "e4a215f784625b49",
     ("audio_quality", "reference"): "e4a215f784625b49",
@@ -48,10 +51,20 @@ LARGER_PICTURES = {
 }
 
 
+WHISPER_TINY = "ab523f775835c84f"  #: of language on machines that have whisper tiny only, as before whisper base came
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *absent: str) -> None:
+    """Make an installation that has all weights but ``absent``."""
+    there = {name for name in declared_weights() if name not in absent}
+    monkeypatch.setattr(registry, "find", lambda name: Path(name) if name in there else None)
+    monkeypatch.setattr(registry, "sha256", lambda name: f"the bytes of {name}" if name in there else None)
+
+
 @pytest.fixture(autouse=True)
 def _any_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     """All weights are there, and no file of this machine plays a part."""
-    monkeypatch.setattr(registry, "sha256", lambda name: f"the bytes of {name}")
+    install(monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "profile"), GOLDEN)
@@ -59,6 +72,26 @@ def test_the_numbers_of_a_stage_keep_their_name(name: str, profile: str) -> None
     stage = STAGES[name]
     backend, config = stage.backend(profile), stage.config_of(profile)()  # type: ignore[arg-type]
     assert fingerprint(stage, backend, config, MediaConfig()).digest == GOLDEN[name, profile]
+
+
+@pytest.mark.parametrize(
+    ("absent", "backend", "digest"),
+    [
+        ((), "whisper_base", GOLDEN["language", "lite"]),
+        (("whisper_tiny",), "whisper_base", GOLDEN["language", "lite"]),
+        (("whisper_base",), "whisper_tiny", WHISPER_TINY),
+        (("whisper_base", "whisper_tiny"), "whisper_base", "d5947430f794d542"),
+    ],
+    ids=["both", "base", "tiny", "neither"],
+)
+def test_only_the_whisper_that_is_used_names_the_languages(
+    absent: tuple[str, ...], backend: str, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, *absent)
+    stage = STAGES["language"]
+    used = stage.backend("lite")
+    assert used.name == backend
+    assert fingerprint(stage, used, stage.config(), MediaConfig()).digest == digest
 
 
 @pytest.mark.parametrize("policy", ["lite", "measure_all", "reference"])

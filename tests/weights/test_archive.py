@@ -13,7 +13,7 @@ from catalogs.errors import UserError
 from tests.support.pulling import QUICK, names_in
 from tests.support.scripted_web import Registry, ScriptedServer, sending
 from weights import download
-from weights.declared import Archive
+from weights.entry import Archive
 from weights.part import PartFile
 
 MEMBERS = {"one.onnx": b"first" * 100_000, "two.onnx": b"second" * 50_000}

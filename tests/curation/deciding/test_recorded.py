@@ -11,8 +11,10 @@ from catalogs.catalog import Catalog
 from catalogs.errors import UserError
 from curation.deciding.bound import Funnel
 from curation.deciding.recorded import choose_policy, funnel_of, measured_elsewhere
+from stages.base import MISSING
 from tests.support.hand_written import funnel
 from tests.support.run_files import write_run_file
+from weights import registry
 
 TEXT = "stages: [scene_split, {stage: face_count, keep: {one_face: face_count_max = 1}}]"  # does not say its name
 
@@ -65,6 +67,35 @@ def test_what_is_read_has_the_fingerprints_of_the_last_run_and_what_is_measured_
     assert chosen.as_recorded(catalog).digests == funnel_of(catalog, None).digests == elsewhere.digests
     assert chosen.as_installed().digests == here.digests
     assert here.digests["face_count"] != elsewhere.digests["face_count"]
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_what_a_stand_in_measured_is_read_as_its_own_where_the_better_model_is_installed(
+    missing: bool, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whispers = {"whisper_tiny"}
+    find = registry.find
+
+    def of_whispers(name: str) -> Path | None:
+        return find(name) if not name.startswith("whisper") else Path(name) if name in whispers else None
+
+    monkeypatch.setattr(registry, "find", of_whispers)
+    monkeypatch.setattr(registry, "file_sha256", lambda path: "the bytes of whisper")
+    split, language = funnel("stages: [scene_split, language]").stages
+    assert language.backend.name == "whisper_tiny"
+    if missing:
+        weights = {**language.fingerprint.weights, "whisper_tiny": MISSING}
+        language = replace(language, fingerprint=replace(language.fingerprint, weights=weights))
+    measured = Funnel(funnel("stages: [scene_split, language]").policy, (split, language))
+    for bound in measured.stages:
+        catalog.describe_fingerprint(bound.name, bound.digest, asdict(bound.fingerprint))
+    text = "stages: [scene_split, language]"
+    write_run_file(catalog, "r1", fingerprints=measured.digests, policy_text=text, policy="mine", profile="lite")
+    whispers.add("whisper_base")
+    read = funnel_of(catalog, None).stages[1]
+    assert (read.backend.name, read.digest) == ("whisper_tiny", language.digest)
+    assert set(read.unavailable_columns.values()) == ({"whisper_tiny"} if missing else set())
+    assert choose_policy(catalog, None).as_installed().stages[1].backend.name == "whisper_base"
 
 
 def test_the_models_are_those_of_the_last_run_unless_others_are_named(catalog: Catalog) -> None:

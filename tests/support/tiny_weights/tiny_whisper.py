@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from whisper.model import Whisper
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class Dimensions:
 LARGE = Dimensions(n_mels=128, n_vocab=51_866)
 
 
-def save_tiny_whisper(path: Path, dimensions: Dimensions) -> Path:
-    """Write a checkpoint as openai-whisper publishes them."""
+def tiny_whisper(dimensions: Dimensions) -> Whisper:
+    """Make a Whisper of random numbers, the same every time."""
     import torch
     from whisper.model import ModelDimensions, Whisper
 
@@ -34,5 +38,12 @@ def save_tiny_whisper(path: Path, dimensions: Dimensions) -> Path:
     model = Whisper(ModelDimensions(**asdict(dimensions)))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    torch.save({"dims": asdict(dimensions), "model_state_dict": model.state_dict()}, path)
+    return model
+
+
+def save_tiny_whisper(path: Path, dimensions: Dimensions) -> Path:
+    """Write a checkpoint as openai-whisper publishes them."""
+    import torch
+
+    torch.save({"dims": asdict(dimensions), "model_state_dict": tiny_whisper(dimensions).state_dict()}, path)
     return path

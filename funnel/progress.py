@@ -13,7 +13,7 @@ from runner.logs import about
 from runner.tally import Tally
 
 _EVERY_S = 10.0
-_ITEMS = {"ingest": "files", "scene_split": "sources", "measure": "clips"}
+_ITEMS = {"ingest": "files", "scene_split": "sources", "measure": "clips", "precompute": "clips"}
 
 
 class TerminalProgress:

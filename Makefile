@@ -4,11 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 POOL ?= demo/pool
 CATALOG ?= demo/catalog
+PROOF ?= prove
 
-.PHONY: demo reference test lint format bench clean
+.PHONY: demo prove reference test lint format bench clean
 
 demo: $(VENV)/.demo  ## build a pool of known videos, run the funnel on it, compare verdicts with the truth
+	$(whisper)
 	$(BIN)/funnel demo --pool $(POOL) --catalog $(CATALOG)
+
+prove: $(VENV)/.prove  ## train a small model on known videos and hold what it speaks against bars; POOL=folder: your own clips
+	$(whisper)
+	$(BIN)/funnel prove --to $(PROOF) $(if $(filter-out file,$(origin POOL)),--pool $(POOL))
 
 reference: $(VENV)/.reference  ## the paper's own models (AGPL-3.0 and non-commercial parts), and one OpenCV for all
 
@@ -26,10 +32,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev  ## figures of docs/benchmarks.md; FUNNEL_MEDIA names the labelled media
-	$(BIN)/python benchmarks/labels.py
+	$(BIN)/python -m benchmarks.labels
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo prove build *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +43,10 @@ $(VENV)/bin/python:
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	$(call install,demo)
 	@touch $@
+
+$(VENV)/.prove: pyproject.toml | $(VENV)/bin/python
+	$(call install,demo$(comma)training)
+	@touch $@ $(VENV)/.demo
 
 $(VENV)/.reference: pyproject.toml | $(VENV)/bin/python
 	$(call install,demo$(comma)reference)
@@ -47,13 +57,19 @@ $(VENV)/.reference: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(call install,dev$(comma)reference)
 	$(one_opencv)
-	@touch $@ $(VENV)/.demo $(VENV)/.reference
+	@touch $@ $(VENV)/.demo $(VENV)/.prove $(VENV)/.reference
 
 comma := ,
 
 define install
 	@echo "Installing into $(VENV) (several GB, mostly PyTorch) ..."
 	@$(BIN)/python -m pip install --quiet -e ".[$(1)]"
+endef
+
+# What names languages, and hears for the model, does not come with a package: it is fetched once, and done without where it cannot be had.
+define whisper
+	@$(BIN)/funnel models pull whisper_base || \
+		echo "The demo runs without it: languages will be missing. To get them later: $(BIN)/funnel models pull whisper_base"
 endef
 
 # ultralytics, InsightFace and rtmlib each install a flavour of OpenCV of their own. All write the same cv2 folder, so

@@ -9,7 +9,7 @@ class ExitCode(IntEnum):
     """Names the number that a command ends with. Each member's ``__doc__`` says in one line what it means."""
 
     DONE = 0, "The command is done, or nothing was left to do."
-    BUG = 1, "A bug ended the command; its traceback is on standard error."
+    FAILED = 1, "A bug ended the command, with a traceback; or a proof falls short of a bar."
     MISTAKE = 2, "The call is wrong, or storage cannot be used; one line says what."
     TOO_MANY_FAILURES = 3, "More than --max-failure-rate failed; everything else is committed."
     GATE_NOT_PASSED = 4, "A gate is not passed (accept, run --gate, snapshot --require-gates)."

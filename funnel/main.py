@@ -21,6 +21,7 @@ from funnel import (
     labels,
     lots,
     models,
+    prove,
     query,
     report,
     retry,
@@ -89,6 +90,7 @@ app.command("gc", rich_help_panel=UPKEEP)(gc.gc)
 app.command("doctor", rich_help_panel=SET_UP)(doctor.doctor)
 app.add_typer(models.app, name="models", rich_help_panel=SET_UP)
 app.command("demo", rich_help_panel=SET_UP)(demo.demo)
+app.command("prove", rich_help_panel=SET_UP)(prove.prove)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -17,7 +17,7 @@ MODULES = sorted((ROOT / "funnel").glob("*.py"))
 def test_the_numbers_mean_what_scripts_of_users_rely_on() -> None:
     assert {code.name: code.value for code in ExitCode} == {
         "DONE": 0,
-        "BUG": 1,
+        "FAILED": 1,
         "MISTAKE": 2,
         "TOO_MANY_FAILURES": 3,
         "GATE_NOT_PASSED": 4,

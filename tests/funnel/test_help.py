@@ -22,7 +22,7 @@ PANELS = {
     "People": ["sample", "annotate", "lots", "accept", "calibrate", "labels"],
     "Take out": ["snapshot"],
     "Upkeep": ["compact", "verify", "gc"],
-    "Set-up": ["doctor", "demo", "models"],
+    "Set-up": ["doctor", "demo", "prove", "models"],
 }
 HEAVY = {"ray", "torch", "duckdb", "pyarrow", "av", "cv2", "numpy", "onnxruntime"}
 

@@ -18,6 +18,8 @@ OF_ONE_COMMAND = {
     "--format",  # of an answer, of a lot
     "--limit",  # of rows, of runs
     "--name",  # of a lot, of a snapshot
+    "--pool",  # of the demo, of a proof
+    "--seed",  # of a sample, of a proof
     "--stage",  # of which something is asked; of failures, any number
 }
 
@@ -67,4 +69,4 @@ def test_an_option_is_explained_in_the_same_words_by_every_command() -> None:
             words.setdefault(name, set()).add(text)
     differ = {name for name, texts in words.items() if len(texts) > 1}
     assert differ <= OF_ONE_COMMAND | {"catalog", "names"}  # `funnel cost` and `models verify` do without
-    assert {"--policy", "--json", "--workers", "--max-bad-rate", "--seed", "lot", "pool"} <= words.keys() - differ
+    assert {"--policy", "--json", "--workers", "--max-bad-rate", "lot", "pool"} <= words.keys() - differ

@@ -1,0 +1,153 @@
+"""A proof's figures are put together here: what was measured, against which bar, and what is left to look at."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from catalogs.media.film import write_film
+from curation.demo.talking import LipTruth
+from funnel.proving.chain import Killing
+from funnel.proving.figures import Figure, at_least, at_most, skipped, stated
+from funnel.proving.loop import Generated, Judged, by_sound, judge, mean_confidence, write_loop_pool
+from funnel.proving.mouth import Spread
+from funnel.proving.sheet import SheetClip, write_sheet
+from funnel.proving.speaking import Listener, Spoken
+from training.config import TrainConfig
+
+OWN_R, OTHER_R, WORST_GAP, WORSE_BY = 0.85, 0.3, 0.2, 0.3  #: the bars
+_NO_TRUTH = "the truth of these lips is not known"
+_SHOWN = 3  # clips on the contact sheet
+_FILM_SCALE = 4
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Holds the figures of a proof, and the facts that explain them."""
+
+    figures: tuple[Figure, ...]
+    facts: dict[str, object]
+
+
+def measure(
+    folder: Path,
+    speaking: TrainConfig,
+    deaf: TrainConfig | None,
+    lips: dict[str, LipTruth],
+    killing: Killing | None,
+    seeds: Sequence[int],
+) -> Measured:
+    """Let the models of a proof speak, measure them, and leave a film and a contact sheet in ``folder``.
+
+    Args:
+        speaking, deaf: the trainings; ``deaf`` is the one without audio RoPE.
+        lips: the truth by file name; empty for a user's own clips.
+        killing: what became of the killed training; None if it was trained before.
+        seeds: of the noise: the first decides, the spread is over all.
+    """
+    listener = Listener(speaking, lips)
+    model = Path(speaking.run) / "model"
+    spoken = [listener.speak(model, seed) for seed in seeds]
+    heard = listener.heard(model)
+    _leave(folder, listener, spoken[0], model)
+    judged = _loop(folder, listener, spoken[0])
+    figures = [
+        *(_mouths(listener, spoken, deaf, seeds) if lips else [skipped("mouth in generated video", _NO_TRUTH)]),
+        at_least(
+            "held-out loss, another's sound: the worst clip",
+            min(heard.gaps),
+            WORST_GAP,
+            f"lower face; mean {heard.lips_gap:+.0%} of {heard.clips} clips, all cells {heard.gap:+.0%}",
+            "+.0%",
+        ),
+        _killed(killing),
+        *_judged(judged),
+    ]
+    facts: dict[str, object] = {
+        "heldout": asdict(heard),
+        "mouths": [{name: list(getattr(s, name).values) for name in ("own", "with_other", "of_other")} for s in spoken],
+        "killing": asdict(killing) if killing else None,
+        "funnel": [asdict(clip) for clip in judged],
+        "latents": {name: listener.clips.store.facts[name] for name in ("snapshot", "codec", "audio", "text", "faces")},
+        "clips": {"trained": len(listener.clips.trained), "heldout": len(listener.rows)},
+    }
+    return Measured(tuple(figures), facts)
+
+
+def _mouths(listener: Listener, spoken: list[Spoken], deaf: TrainConfig | None, seeds: Sequence[int]) -> list[Figure]:
+    first, clips = spoken[0], f"{len(listener.rows)} clips of sentences never heard"
+    real = listener.reader_r()
+    figures = [
+        stated("mouth read from real video through the codec, r", real.mean, "what a perfect model would reach"),
+        at_least("mouth, own sound, r", first.own.mean, OWN_R, f"{clips}; {_over_seeds([s.own for s in spoken])}"),
+        at_most(
+            "mouth, another's sound, r with its own truth",
+            first.with_other.mean,
+            OTHER_R,
+            _over_seeds([s.with_other for s in spoken]),
+        ),
+        stated("mouth, another's sound, r with that one's truth", first.of_other.mean, "it follows what it hears"),
+    ]
+    if deaf is not None:
+        without = listener.speak(Path(deaf.run) / "model", seeds[0]).own.mean
+        note = f"the same training, {first.own.mean:.3f} with it"
+        figures.append(at_most("mouth, own sound, without audio RoPE, r", without, first.own.mean - WORSE_BY, note))
+    return figures
+
+
+def _over_seeds(spreads: list[Spread]) -> str:
+    means, first = [spread.mean for spread in spreads], spreads[0]
+    over = f"; {len(means)} seeds {min(means):.3f} to {max(means):.3f}" if len(means) > 1 else ""
+    return f"clips {first.lowest:.2f} to {first.highest:.2f}{over}"
+
+
+def _killed(killing: Killing | None) -> Figure:
+    name = "losses the same again after SIGKILL"
+    if killing is None or not killing.repeated:
+        return skipped(name, "the model was trained before")
+    note = f"killed after step {killing.killed_after}, went on from {killing.resumed_from}"
+    return at_least(name, killing.same / killing.repeated, 1.0, f"{note}; {killing.repeated} logged steps", ".0%")
+
+
+def _judged(judged: list[Judged]) -> list[Figure]:
+    own, other = by_sound(judged)
+    kept = [sum(clip.kept for clip in clips) / max(1, len(clips)) for clips in (own, other)]
+    return [
+        stated("the funnel keeps, own sound", kept[0], f"sync confidence {mean_confidence(own):.2f}", ".0%"),
+        stated("the funnel keeps, another's sound", kept[1], f"sync confidence {mean_confidence(other):.2f}", ".0%"),
+    ]
+
+
+def _loop(folder: Path, listener: Listener, spoken: Spoken) -> list[Judged]:
+    """Give the generated videos back to the funnel."""
+    fps = round(listener.clips.window.fps)
+    videos = [
+        Generated(listener.clips.clip_id(row), frames, fps, listener.sound(row))
+        for row, frames in zip(listener.rows, spoken.frames, strict=True)
+    ]
+    pool, catalog = folder / "generated" / "pool", folder / "generated" / "catalog"
+    shutil.rmtree(folder / "generated", ignore_errors=True)
+    write_loop_pool(pool, videos)
+    return judge(pool, catalog)
+
+
+def _leave(folder: Path, listener: Listener, spoken: Spoken, model: Path) -> None:
+    """Leave the model, the film and the contact sheet."""
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    shutil.copytree(model, folder / "model")
+    fps = round(listener.clips.window.fps)
+    frames = np.concatenate(spoken.frames)
+    sounds = np.concatenate([listener.sound(row) for row in listener.rows])
+    write_film(folder / "speaks.mp4", frames, sounds, fps, _FILM_SCALE)
+    clips = []
+    for number, row in enumerate(listener.rows[:_SHOWN]):
+        curves = {}
+        if spoken.openings:
+            curves = {"truth": listener.truth(row), "generated": spoken.openings[number]}
+        pictures = {"real": listener.real(row), "generated": spoken.frames[number]}
+        clips.append(SheetClip(f"clip {listener.clips.clip_id(row)[:12]}, never heard", pictures, curves))
+    write_sheet(folder / "contact_sheet.png", clips)

@@ -100,6 +100,8 @@ def choose_clips(store: ClipStore, config: DataConfig, seed: int) -> TrainingCli
     longer = [n >= config.window_latents for n in store.table["n_latents"].to_pylist()]
     heldout = _heldout(store.table, config.heldout, seed)
     trained = tuple(i for i, fits in enumerate(longer) if fits and i not in heldout)
+    if isinstance(store, FlyingClips):
+        store.keep_apart([trained, heldout])
     judged = sorted((i for i in heldout if longer[i]), key=lambda i: key_of(seed, "judged", i))
     window = Window(config.window_latents, store.facts["config"]["fps"], store.facts["codec"]["temporal"])
     return TrainingClips(store, trained, tuple(sorted(judged[: config.heldout.most])), window)

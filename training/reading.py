@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from torch.utils.data import DataLoader, Dataset
 
+from catalogs.errors import UserError
 from training.batch import Batch, make_batch
 from training.clips import TrainingClips
 from training.config import TrainConfig
@@ -47,9 +48,30 @@ class StepBatches(Dataset[list[Batch]]):
         ]
 
 
+class _Said(Dataset["list[Batch] | UserError"]):
+    """Gives a user's mistake as an item: raised in a reading process it would come back as that process's traceback."""
+
+    def __init__(self, steps: StepBatches) -> None:
+        self._steps = steps
+
+    def __getitem__(self, step: int) -> list[Batch] | UserError:
+        try:
+            return self._steps[step]
+        except UserError as error:
+            return error
+
+
 def batches(steps: StepBatches, first: int, last: int, workers: int) -> Iterator[list[Batch]]:
-    """Yield the microbatches of steps ``first`` to before ``last``, read ahead by worker processes."""
+    """Yield the microbatches of steps ``first`` to before ``last``, read ahead by worker processes.
+
+    Raises:
+        UserError: what cannot be read, as soon as its step comes.
+    """
+    ahead = 2 if workers else None
     loader = DataLoader(
-        steps, batch_size=None, sampler=range(first, last), num_workers=workers, prefetch_factor=2 if workers else None
+        _Said(steps), batch_size=None, sampler=range(first, last), num_workers=workers, prefetch_factor=ahead
     )
-    yield from loader
+    for found in loader:
+        if isinstance(found, UserError):
+            raise found
+        yield found

@@ -77,7 +77,10 @@ def window_batch(clips: TrainingClips, rows: list[int], seed: int = 0, sound_of:
 
 @torch.no_grad()
 def sampled(network: AudioWanTransformer, batch: Batch, config: TrainConfig, group: Group) -> Tensor:
-    """Return the latents [B, C, W, h, w] that the model makes of a batch's noise and conditions."""
+    """Return the latents [B, C, W, h, w] that the model makes of a batch's noise and conditions.
+
+    The first picture of a video is given, and stays as it was given.
+    """
     moved = batch.to(group.device)
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
 
@@ -85,7 +88,11 @@ def sampled(network: AudioWanTransformer, batch: Batch, config: TrainConfig, gro
         at = replace(moved, level=torch.full_like(moved.level, level))
         return predict(network, at, torch.cat([latents, moved.condition], 1), dtype).float()
 
-    return sample(velocity, moved.noise, sampling_levels(config.meters.sample_steps, config.flow.shift)).cpu()
+    made = sample(velocity, moved.noise, sampling_levels(config.meters.sample_steps, config.flow.shift))
+    known, given = moved.condition.split([moved.condition.shape[1] - made.shape[1], made.shape[1]], 1)
+    is_given = known[:, :1, :1] == 1
+    made[:, :, :1] = torch.where(is_given, given[:, :, :1], made[:, :, :1])
+    return made.cpu()
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from catalogs.errors import UserError
 from model.audio import AudioEncoder, LogMelAudio, WhisperAudio
 from model.codecs import load_codec
 from model.codecs.codec import Codec
+from model.digests import content_digest
 from model.errors import ModelError
 from model.text import HashedText, TextEncoder, Umt5Text
 from stages.runtime.device import torch_device
@@ -53,7 +54,8 @@ def load_audio(name: str, device: str = "cpu") -> AudioEncoder:
     from stages.speech.whisper_file import load_whisper
 
     path = registry.require(WHISPER)
-    return WhisperAudio(load_whisper(path, torch_device(device)), registry.file_sha256(path))
+    model = load_whisper(path, torch_device(device))
+    return WhisperAudio(model, content_digest("whisper", {}, model.encoder.state_dict()))  # in whichever file it lies
 
 
 def load_text(name: str, device: str = "cpu") -> TextEncoder:

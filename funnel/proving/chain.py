@@ -223,5 +223,5 @@ def _python(module: str) -> list[str]:
 
 def _environment() -> dict[str, str]:
     """Return the environment of a step: this package before any folder of the same name where the user stands."""
-    ours = str(Path(__file__).parents[2])
-    return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([ours, *sys.path[1:1]])}
+    ours, theirs = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, [ours, theirs]))}

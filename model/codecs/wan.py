@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
 from model.codecs.codec import CodecShape, one_latent_each
@@ -57,6 +56,8 @@ class WanCodec:
         Raises:
             ModelError: the folder holds no such autoencoder.
         """
+        from diffusers import AutoencoderKLWan  # seconds to import, and other codecs do without
+
         try:
             vae = AutoencoderKLWan.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         except (OSError, ValueError, RuntimeError) as error:

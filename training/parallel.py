@@ -33,6 +33,11 @@ class Group:
     world: int
     device: torch.device
 
+    @classmethod
+    def alone(cls) -> Group:
+        """Return a group of one process on the CPU, without communication."""
+        return cls(0, 1, torch.device("cpu"))
+
     @property
     def is_first(self) -> bool:
         """Say whether this process writes what is written once."""

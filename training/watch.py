@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,15 +65,16 @@ class NoWatch:
 
 
 class LineWatch:
-    """Says each thing in a line.
+    """Says each thing in a line, of steps one every few seconds.
 
     Args:
         say: is called with every line.
+        every_s: seconds from one line about steps to the next; the last step always has one.
     """
 
-    def __init__(self, say: Callable[[str], object]) -> None:
-        self._say = say
-        self._steps = 0
+    def __init__(self, say: Callable[[str], object], every_s: float = 10.0) -> None:
+        self._say, self._every_s = say, every_s
+        self._steps, self._said = 0, 0.0
 
     def begins(self, config: TrainConfig, plain: Plain) -> None:
         """Say what is trained, on what, and where."""
@@ -91,6 +93,9 @@ class LineWatch:
     def stepped(self, facts: StepFacts, pace: dict[str, float]) -> None:
         """Say how the training goes on, and how long it will still take."""
         done = facts.step + 1
+        if done < self._steps and time.monotonic() - self._said < self._every_s:
+            return
+        self._said = time.monotonic()
         left_s = (self._steps - done) * pace["step_s"]
         self._say(
             f"step {done}/{self._steps}: loss {facts.joint:.4f}, lower face {facts.lips:.4f}, "

@@ -122,15 +122,16 @@ def config_of(places: Places, run: Path, steps: int, seed: int, **overrides: obj
     """
     recipe = load_config(_RECIPE)
     held = replace(recipe.data.heldout, where=_heldout(places))
-    config = replace(
+    return replace(
         recipe,
         run=str(run),
         steps=steps,
         seed=seed,
         data=replace(recipe.data, latents=str(places.latents), heldout=held),
         model=replace(recipe.model, overrides=overrides),
+        checkpoints=replace(recipe.checkpoints, every=max(1, min(recipe.checkpoints.every, steps // 8))),
+        meters=replace(recipe.meters, every=1, heldout_every=max(1, min(recipe.meters.heldout_every, steps // 4))),
     )
-    return config
 
 
 def train_both(speaking: TrainConfig, deaf: TrainConfig | None) -> Killing | None:

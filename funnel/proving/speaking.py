@@ -23,7 +23,7 @@ from training.samples import decoded, sampled, window_batch
 Image = np.ndarray
 
 _READ_CLIPS = 24  # real clips of the training that the mouth reader is fitted on
-_HERE = Group(0, 1, torch.device("cpu"))
+_HERE = Group.alone()
 
 
 @dataclass(frozen=True, eq=False)

@@ -185,7 +185,7 @@ def test_in_the_middle_of_a_video_slot_0_is_an_appearance_and_no_frame(
 
 
 def test_blank_latents_are_those_of_a_grey_video() -> None:
-    codec = LinearCodec.fit([wave_video()])
+    codec = LinearCodec.fit([wave_video()], motion=1.0)
     blank = blank_latents(codec, 3, 2, 4)
     assert blank.shape == (1, 16, 3, 2, 4)
     assert not torch.allclose(blank, torch.zeros(1))

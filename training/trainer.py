@@ -16,7 +16,7 @@ from catalogs.errors import UserError
 from model.cost import forward_flops, size_of
 from model.positions import window_tokens
 from model.transformer import AudioWanTransformer
-from runner.drain import Drain
+from runner.drain import Drain, Terminated
 from training.checkpoints import Checkpoints, TrainState
 from training.clips import TrainingClips, open_clips
 from training.config import TrainConfig
@@ -27,6 +27,7 @@ from training.network import make_network
 from training.parallel import Group, joined_group, split
 from training.reading import StepBatches, batches
 from training.release import release_model
+from training.samples import write_samples
 from training.steps import StepFacts, Stepper
 from training.watch import NoWatch, Plain, Watch
 from training.yaml_config import save_config
@@ -110,7 +111,7 @@ class Trainer:
                 self._checkpoints.save(done, self._state)
             if stopping:
                 drain.stop_if_requested()
-                return
+                raise Terminated  # another process was asked
             pace.resume()
 
     def _step(self, number: int, micro: list) -> StepFacts:
@@ -131,8 +132,6 @@ class Trainer:
             self._watch.looked(done, facts)
 
     def _sample(self, done: int) -> None:
-        from training.samples import write_samples
-
         with self._averaged():
             for path in write_samples(self._network, self._clips, self._config, self._group, done):
                 self._watch.wrote("sample", path)

@@ -20,7 +20,7 @@ def prove(
     ] = None,
     to: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("prove"),
     minutes: Annotated[float, typer.Option(min=0.5, help="Minutes of talking portraits to make.")] = 10.0,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each training.")] = 1200,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each training.")] = 1500,
     seed: Annotated[int, typer.Option(help="Of the videos, the trainings and the noise.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Noise seeds over which the spread is stated.")] = 3,
     ablation: Annotated[bool, typer.Option(help="Also train the model without audio RoPE.")] = True,

@@ -27,7 +27,7 @@ from funnel.job import execute
 from stages.ingest import list_pool
 from training.checkpoints import read_marker
 from training.config import TrainConfig
-from training.latents import FACTS
+from training.latents import FACTS, LatentClips
 from training.meters import METRICS, read_metrics
 from training.yaml_config import load_config, save_config
 
@@ -156,11 +156,16 @@ def train_both(speaking: TrainConfig, deaf: TrainConfig | None) -> Killing | Non
 
 
 def _heldout(places: Places) -> str:
+    table = LatentClips.open(places.latents).table
     if load_lips(places.pool):
+        unheard = sum("/unheard/" in path for path in table["path"].to_pylist())
+        if unheard < 2:
+            raise UserError(
+                f"the funnel kept {unheard} clip(s) of sentences to be held out, and a proof compares two at least: "
+                "give it more --minutes"
+            )
         return "path LIKE '%/unheard/%'"
-    from training.latents import LatentClips
-
-    ids = sorted(LatentClips.open(places.latents).table["clip_id"].to_pylist())
+    ids = sorted(table["clip_id"].to_pylist())
     n = max(2, round(_HELDOUT_SHARE * len(ids)))
     if len(ids) < n + 2:
         raise UserError(f"the funnel kept {len(ids)} clips of {places.pool}; a proof needs at least 4 of 3 s or more")

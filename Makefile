@@ -69,7 +69,7 @@ endef
 # What names languages, and hears for the model, does not come with a package: it is fetched once, and done without where it cannot be had.
 define whisper
 	@$(BIN)/funnel models pull whisper_base || \
-		echo "The demo runs without it: languages will be missing. To get them later: $(BIN)/funnel models pull whisper_base"
+		echo "It goes on without: no languages, and a stand-in hears. Later: $(BIN)/funnel models pull whisper_base"
 endef
 
 # ultralytics, InsightFace and rtmlib each install a flavour of OpenCV of their own. All write the same cv2 folder, so

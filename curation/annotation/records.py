@@ -176,10 +176,12 @@ def write_lot(catalog: Catalog, lot: Lot, items: pa.Table) -> None:
 def check_free(catalog: Catalog, name: str, own_claim: str = "") -> None:
     """Raise UserError unless a new lot may have this name."""
     folder = _folder(name)
-    found = set(catalog.store.find(folder, ".json"))
-    if f"{folder}/lot.json" in found:
+    claims = [found for found in catalog.store.find(folder, ".json") if found.startswith(f"{folder}/claim-")]
+    # Looked for after the claims: a listing is not taken at one instant, so a drawing that ends meanwhile can be
+    # absent from it altogether (its lot written behind the reader, its claim removed before it).
+    if catalog.store.exists(f"{folder}/lot.json"):
         raise UserError(f"there is a lot {name!r} already; choose another --name")
-    if any(other.startswith(f"{folder}/claim-") for other in found - {own_claim}):
+    if set(claims) - {own_claim}:
         raise UserError(f"lot {name!r} is being drawn by somebody else, or a drawing was killed; choose another --name")
 
 

@@ -106,6 +106,29 @@ def test_of_many_at_once_at_most_one_succeeds_and_is_whole(catalog: Catalog) -> 
         write_lot(catalog, *lot(9))  # where all gave way, nothing is left of them
 
 
+def test_a_drawing_that_ends_while_the_names_are_listed_is_noticed(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = Store.find
+
+    def listed_too_early(store: Store, folder: str, suffix: str = ".parquet") -> list[str]:
+        monkeypatch.setattr(Store, "find", find)
+        names = store.find(folder, suffix)
+        write_lot_of_another()
+        return names
+
+    def write_lot_of_another() -> None:
+        claim = next(name for name in catalog.store.find("annotations/lots/mine", ".json"))
+        catalog.store.remove(claim)  # the other had looked before this claim was written
+        write_lot(catalog, *lot(1))
+        catalog.store.write_json(claim, {})
+
+    monkeypatch.setattr(Store, "find", listed_too_early)
+    with pytest.raises(UserError, match="there is a lot 'mine' already"):
+        write_lot(catalog, *lot(2))
+    assert seeds(catalog) == (1, "c1")
+
+
 def test_a_lot_that_could_not_be_written_leaves_its_name_free(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

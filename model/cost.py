@@ -107,7 +107,8 @@ class Flops:
         Args:
             audio_only: only the audio branch has gradients of weights. The first block is counted as the others are,
                 though nothing flows below its audio branch.
-            recompute: gradient checkpointing computes each forward twice. Leave it False for MFU, which counts useful
+            recompute: gradient checkpointing computes each forward twice; what lies outside the blocks, which it does
+                not, is counted too (a hundredth at the preset ``tiny``). Leave it False for MFU, which counts useful
                 work only (PaLM, appendix B).
         """
         linear = self.base_linear + self.audio_linear

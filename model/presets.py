@@ -47,8 +47,8 @@ _TINY = {
     "num_attention_heads": 4,
     "attention_head_dim": 32,
     "ffn_dim": 512,
-    "in_channels": 36,
-    "out_channels": 16,
+    "in_channels": 52,  # 24 noisy + 4 mask + 24 condition: the linear codec's
+    "out_channels": 24,
     "text_dim": 32,
     "freq_dim": 64,
     "audio_in_dim": 512,  # Whisper base

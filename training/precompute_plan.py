@@ -237,19 +237,27 @@ def fitted(tasks: Sequence[ClipTask], config: EncodeConfig, limits: MediaLimits)
     """Fit a linear codec on clips spread evenly over the snapshot. Raises UserError if none of them can be decoded."""
     sample = np.unique(np.linspace(0, len(tasks) - 1, _FITTED_ON).round().astype(int))
     try:
-        return LinearCodec.fit(_videos([tasks[i] for i in sample], config, limits))
+        return LinearCodec.fit(_FirstWindows([tasks[i] for i in sample], config, limits))
     except ModelError as error:
         raise UserError(f"the linear codec cannot be fitted on {len(sample)} of the clips: {error}") from error
 
 
-def _videos(tasks: Sequence[ClipTask], config: EncodeConfig, limits: MediaLimits) -> Iterator[Tensor]:
-    for task in tasks:
-        clip = ClipMedia(config.beginning(task.span), config.media, limits)
-        try:
-            rgb, crop = decoded(clip, config, _LINEAR_TEMPORAL)
-        except (NotEncodableError, ClipError):
-            continue  # it will be left out, with its reason
-        yield video_of(crop.pictures(rgb[: config.window_frames]))
+@dataclass(frozen=True)
+class _FirstWindows:
+    """Yields the first window of each clip that can be decoded, float32 [3, F, H, W], as often as it is walked."""
+
+    tasks: Sequence[ClipTask]
+    config: EncodeConfig
+    limits: MediaLimits
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for task in self.tasks:
+            clip = ClipMedia(self.config.beginning(task.span), self.config.media, self.limits)
+            try:
+                rgb, crop = decoded(clip, self.config, _LINEAR_TEMPORAL)
+            except (NotEncodableError, ClipError):
+                continue  # it will be left out, with its reason
+            yield video_of(crop.pictures(rgb[: self.config.window_frames]))
 
 
 def _may_pass(reason: str) -> bool:

@@ -185,9 +185,9 @@ def test_in_the_middle_of_a_video_slot_0_is_an_appearance_and_no_frame(
 
 
 def test_blank_latents_are_those_of_a_grey_video() -> None:
-    codec = LinearCodec.fit([wave_video()], motion=1.0)
+    codec = LinearCodec.fit([wave_video()], channels=16)
     blank = blank_latents(codec, 3, 2, 4)
     assert blank.shape == (1, 16, 3, 2, 4)
     assert not torch.allclose(blank, torch.zeros(1))
-    grey = -codec.mean @ codec.basis / codec.scale
+    grey = -codec.mean @ codec.analysis
     assert torch.allclose(blank, grey.view(1, 16, 1, 1, 1).expand_as(blank), atol=1e-3)

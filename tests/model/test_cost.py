@@ -51,7 +51,7 @@ def test_a_training_step_has_the_operations_of_the_formula(recompute: bool) -> N
     if recompute:
         model.enable_gradient_checkpointing()
     said = forward_flops(IMAGE, size).step(recompute=recompute)
-    assert said == pytest.approx(_counted_step(model, IMAGE, size), rel=0.01)
+    assert said == pytest.approx(_counted_step(model, IMAGE, size), rel=0.02 if recompute else 0.01)
 
 
 def test_a_step_of_the_audio_branch_alone_saves_the_gradients_of_the_bases_weights() -> None:

@@ -43,7 +43,7 @@ def predicted(model: ModelFolder) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         return model.transformer(
-            torch.randn(1, 36, 2, 4, 4, generator=generator),
+            torch.randn(1, 52, 2, 4, 4, generator=generator),
             torch.tensor([500.0]),
             HashedText().encode(["a person speaks"]),
             audio=torch.randn(1, 9, 160, generator=generator),

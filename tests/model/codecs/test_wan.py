@@ -37,7 +37,8 @@ def test_the_statistics_are_those_of_wan_2_1() -> None:
     assert (seen[1] - seen[0])[0, :, 0, 0, 0].tolist()[::15] == pytest.approx([2.8184, 1.9160])
 
 
-def test_decoding_equals_diffusers_full_decode_exactly() -> None:
+def test_decoding_equals_diffusers_full_decode() -> None:
+    """Up to rounding: on some CPUs a convolution of one latent sums in another order than that of five."""
     vae = tiny_wan_vae()
     latents = torch.randn(1, 16, 5, 2, 3, generator=torch.Generator().manual_seed(1))
     mean, std = (
@@ -45,7 +46,7 @@ def test_decoding_equals_diffusers_full_decode_exactly() -> None:
     )
     with torch.no_grad():
         theirs = vae.decode(latents * std + mean).sample
-    assert torch.equal(WanCodec(vae).decode(latents), theirs)
+    assert torch.allclose(WanCodec(vae).decode(latents), theirs, rtol=0, atol=1e-6)
 
 
 def test_the_vae_folder_of_a_public_model_is_a_codec(tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ def command(
         str, typer.Option(help="whisper, log_mel (a stand-in), or auto: Whisper where it is installed.")
     ] = "auto",
     text: Annotated[str, typer.Option(help="Folder of a UMT5 text encoder, or 'hashed' (a stand-in).")] = "hashed",
+    image: Annotated[
+        str, typer.Option(help="Folder of a Wan image-to-video model whose CLIP sees the reference; for such bases.")
+    ] = "",
     captions: Annotated[
         str | None, typer.Option(help="Column with the captions. Default: caption, if the snapshot has it.")
     ] = None,
@@ -102,7 +105,7 @@ def command(
         folder=to,
         codec=codec,
         captions=captions,
-        encoders=Encoders(audio, text, device),
+        encoders=Encoders(audio, text, device, image),
         config=config,
     )
     settings = PrecomputeOptions(

@@ -8,6 +8,7 @@ from typing import Any
 
 from model.audio import AudioEncoder
 from model.errors import ModelError
+from model.image import ClipImage
 from model.text import TextEncoder
 
 FORMAT_VERSION = 1
@@ -19,10 +20,10 @@ class EncoderFacts:
     """Says which encoder a model was trained with.
 
     Attributes:
-        name: ``whisper``, ``log_mel``, ``umt5`` or ``hashed``.
+        name: ``whisper``, ``log_mel``, ``umt5``, ``hashed`` or ``clip``.
         width: numbers per token.
         digest: sha256 of what changes its numbers.
-        length: tokens per caption; 0 for an audio encoder, whose tracks have any length.
+        length: tokens per caption or picture; 0 for an audio encoder, whose tracks have any length.
     """
 
     name: str
@@ -31,16 +32,16 @@ class EncoderFacts:
     length: int = 0
 
     @classmethod
-    def of(cls, encoder: AudioEncoder | TextEncoder) -> EncoderFacts:
+    def of(cls, encoder: AudioEncoder | TextEncoder | ClipImage) -> EncoderFacts:
         """An encoder has these facts."""
         return cls(encoder.name, encoder.width, encoder.digest, getattr(encoder, "length", 0))
 
-    def check(self, encoder: AudioEncoder | TextEncoder, what: str) -> None:
+    def check(self, encoder: AudioEncoder | TextEncoder | ClipImage, what: str) -> None:
         """Another encoder than the one of the training is refused.
 
         Args:
             encoder: the one to be used.
-            what: what it encodes, for the message: ``sound`` or ``text``.
+            what: what it encodes, for the message: ``sound``, ``text`` or ``pictures``.
 
         Raises:
             ModelError: its digest differs.
@@ -64,6 +65,7 @@ class ModelFacts:
         preset: size of the transformer: ``tiny``, ``1.3B``, ``14B`` or a name of the user's.
         audio: audio encoder.
         text: text encoder.
+        image: encoder of the reference picture; None for a model without an image branch.
         base: public checkpoint that it began with; empty for random weights.
         reference_known: what slot 0 of a window from the middle of a video was given (``window_condition``).
         audio_margin: tokens heard before the first and after the last latent of a window.
@@ -79,6 +81,7 @@ class ModelFacts:
     preset: str
     audio: EncoderFacts
     text: EncoderFacts
+    image: EncoderFacts | None = None
     base: str = ""
     reference_known: float = 0.5
     audio_margin: float = 10.0
@@ -102,8 +105,9 @@ class ModelFacts:
         if version != FORMAT_VERSION:
             raise ModelError(f"format {version}, and this release reads {FORMAT_VERSION}: install the release it is of")
         try:
-            for part in ("audio", "text"):
-                facts[part] = EncoderFacts(**facts[part])
+            for part in ("audio", "text", "image"):
+                if facts.get(part) is not None:
+                    facts[part] = EncoderFacts(**facts[part])
             made = cls(**facts)
         except (KeyError, TypeError) as error:
             raise ModelError(f"it is incomplete or of another release ({error})") from error

@@ -134,7 +134,7 @@ def _example(clip: Mapping[str, Tensor], drawn: Draw, window: Window) -> dict[st
     }
     if "clip_image" in clip:
         image = clip["clip_image"].float()
-        example["image"] = torch.zeros_like(image) if drawn.drops_reference else image
+        example["image"] = image if _has_image(drawn) else torch.zeros_like(image)
     return example
 
 
@@ -148,7 +148,7 @@ def _condition(clip: Mapping[str, Tensor], drawn: Draw, span: slice) -> Tensor:
         image=image[None],
         blank=clip["blank"][None].float(),
     )
-    has_image = drawn.task != "audio" and not drawn.drops_reference
+    has_image = _has_image(drawn)
     return window_condition(
         pictures,
         has_image=has_image,
@@ -156,6 +156,10 @@ def _condition(clip: Mapping[str, Tensor], drawn: Draw, span: slice) -> Tensor:
         middle=span.start > 0,
         reference_known=REFERENCE_KNOWN,
     )[0]
+
+
+def _has_image(drawn: Draw) -> bool:
+    return drawn.task != "audio" and not drawn.drops_reference
 
 
 def _sound(tokens: Tensor, start: int, window: Window) -> dict[str, Tensor]:

@@ -37,6 +37,7 @@ class DataConfig:
         catalog, snapshot: encode this snapshot's clips on the fly instead.
         codec: with ``catalog``: folder of a codec.
         text: with ``catalog``: folder of a UMT5 text encoder, or ``hashed``.
+        image: with ``catalog``: folder of a Wan image-to-video model, for bases with an image branch; or empty.
         size: with ``catalog``: height and width of the pictures.
         batch: clips per step, over all processes.
         microbatch: clips at once in one process; more are accumulated.
@@ -51,6 +52,7 @@ class DataConfig:
     snapshot: str = ""
     codec: str = ""
     text: str = "hashed"
+    image: str = ""
     size: tuple[int, ...] = ()
     batch: int = 4
     microbatch: int = 4

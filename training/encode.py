@@ -22,6 +22,7 @@ from catalogs.media.sound import SPEECH_RATE
 from model.audio import AudioEncoder
 from model.codecs.codec import Codec
 from model.conditioning import blank_latents, fold_hole, pool_area
+from model.image import ClipImage
 from model.shapes import frames_of_latents, latents_of_frames
 from model.text import TextEncoder
 from training.crops import Crop
@@ -58,6 +59,7 @@ class ClipEncoder:
         audio, text: encoders of sound and caption, wherever they lie.
         faces: finds the landmarks.
         device: where pictures are encoded.
+        image: encoder of the first picture, for models with an image branch.
 
     Attributes:
         seconds: part of the work -> wall-clock seconds spent on it so far.
@@ -71,8 +73,10 @@ class ClipEncoder:
         text: TextEncoder,
         faces: FaceLandmarks,
         device: torch.device | str = "cpu",
+        image: ClipImage | None = None,
     ) -> None:
         self.config, self.codec, self.audio, self.text, self.faces = config, codec, audio, text, faces
+        self.image = image
         self._device = device
         self._dtype: torch.dtype = getattr(torch, config.dtype)
         self.seconds: dict[str, float] = defaultdict(float)
@@ -107,6 +111,9 @@ class ClipEncoder:
         with self._timing("text"):
             text = self.text.encode([caption])[0]
         found = {**self._video(pictures, boxes), "audio": tokens, "text": text}
+        if self.image is not None:
+            with self._timing("image"):
+                found["clip_image"] = self.image.encode(pictures[:1])[0]
         moved = {name: tensor.to("cpu", self._dtype).contiguous() for name, tensor in found.items()}
         sound = torch.from_numpy(np.round(speech * SOUND_PEAK).clip(-SOUND_PEAK, SOUND_PEAK).astype(np.int16))
         return moved | self._masks(boxes, crop) | {"sound": sound}

@@ -17,6 +17,7 @@ from model.codecs import load_codec
 from model.codecs.codec import Codec
 from model.digests import content_digest
 from model.errors import ModelError
+from model.image import ClipImage
 from model.text import HashedText, TextEncoder, Umt5Text
 from stages.runtime.device import torch_device
 from training.encode import VERSION, ClipEncoder
@@ -38,11 +39,13 @@ class Encoders:
             its weights are installed.
         text: ``hashed`` (a stand-in for the preset ``tiny``), or the folder of a UMT5 encoder.
         device: auto, cpu or cuda.
+        image: the folder of a Wan image-to-video model whose CLIP encodes the reference; empty: no image tokens.
     """
 
     audio: str = "auto"
     text: str = HASHED
     device: str = "auto"
+    image: str = ""
 
 
 def load_audio(name: str, device: str = "cpu") -> AudioEncoder:
@@ -66,6 +69,14 @@ def load_text(name: str, device: str = "cpu") -> TextEncoder:
         raise UserError(f"text encoder: {error}") from error
 
 
+def load_image(name: str, device: str = "cpu") -> ClipImage | None:
+    """Load the encoder of the reference picture; None for an empty name. Raises UserError if the folder holds none."""
+    try:
+        return ClipImage(Path(name)).to(torch_device(device)) if name else None
+    except ModelError as error:
+        raise UserError(f"image encoder: {error}") from error
+
+
 def load_video_codec(folder: str | Path, device: str = "cpu") -> Codec:
     """Load a codec from its folder. Raises UserError if it holds none, or a damaged one."""
     try:
@@ -84,12 +95,14 @@ def load_encoder(wanted: Encoders, config: EncodeConfig, codec: Codec) -> ClipEn
         load_text(wanted.text, wanted.device),
         load_landmarks(config.faces, wanted.device),
         device,
+        load_image(wanted.image, wanted.device),
     )
 
 
 def described(encoder: ClipEncoder) -> dict[str, Any]:
     """Return what the tensors are made with: the part of ``encoding.json`` that a worker can check."""
     codec, audio, text, faces = encoder.codec, encoder.audio, encoder.text, encoder.faces
+    image = encoder.image
     shape = codec.shape
     return {
         "version": VERSION,
@@ -103,6 +116,7 @@ def described(encoder: ClipEncoder) -> dict[str, Any]:
         },
         "audio": {"name": audio.name, "digest": audio.digest, "width": audio.width},
         "text": {"name": text.name, "digest": text.digest, "width": text.width, "length": text.length},
+        "image": image and {"name": image.name, "digest": image.digest, "width": image.width, "length": image.length},
         "faces": {"name": faces.name, "digest": faces.digest},
     }
 

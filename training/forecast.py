@@ -70,6 +70,8 @@ def clip_bytes(encoding: Mapping[str, Any], n_frames: int) -> int:
     tokens = ceil(TOKENS_PER_S * (n_frames / config["fps"] + AUDIO_TAIL_S)) + 2 * PAD_TOKENS + 1
     values = codec["channels"] * cells * (2 * latents + config["window_latents"])
     values += tokens * audio["width"] + text["length"] * text["width"]
+    if image := encoding.get("image"):
+        values += image["length"] * image["width"]
     masks = cells * latents * (codec["temporal"] + 2)  # uint8 and float16
     sound = 2 * round((n_frames / config["fps"] + AUDIO_TAIL_S) * RATE)  # int16
     return values * _BYTES[config["dtype"]] + masks + sound

@@ -21,6 +21,7 @@ the config's dtype where nothing else is said; pictures are encoded from -1..1, 
     lips             [L, h, w]      float16; share of each cell's area, 0-1, that the lower face covers
     audio            [T, D]         tokens, 50 a second; row 0 is token -25, rows beyond the sound are those of silence
     text             [N, D]         the caption
+    clip_image       [257, D]       CLIP's tokens of the first picture; only for models with an image branch
     sound            [S]            int16; what the tokens were made from, 16,000 a second, for sample videos
 
 A snapshot's column that has the name of one of the index's own columns is called ``clip_<name>`` there

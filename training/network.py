@@ -104,6 +104,9 @@ def _check_encoders(started: ModelFolder, store: ClipStore, folder: str) -> None
         ("audio encoder", started.facts.audio.name, started.facts.audio.digest, facts["audio"]),
         ("text encoder", started.facts.text.name, started.facts.text.digest, facts["text"]),
     ]
+    seen = started.facts.image
+    if seen is not None and facts.get("image"):
+        pairs.append(("image encoder", seen.name, seen.digest, facts["image"]))
     for what, name, digest, used in pairs:
         if digest != used["digest"]:
             raise UserError(
@@ -122,9 +125,20 @@ def _check_fit(network: AudioWanTransformer, store: ClipStore) -> None:
         ("width of the text", wants.text_dim, facts["text"]["width"]),
         ("width of the audio features", wants.audio_in_dim, facts["audio"]["width"]),
     ]
+    image = facts.get("image") or {"width": None}
+    if wants.image_dim != image["width"]:
+        raise UserError(
+            f"the model does not fit the latents: it sees the reference as {_tokens(wants.image_dim)}, and they have "
+            f"{_tokens(image['width'])}: make them with `--image FOLDER` for a base with an image branch, without for "
+            "others"
+        )
     for what, model_has, latents_have in pairs:
         if model_has != latents_have:
             raise UserError(
                 f"the model does not fit the latents: {what} is {model_has} in the model and {latents_have} in "
                 f"the latents (codec {codec['name']}, audio {facts['audio']['name']}, text {facts['text']['name']})"
             )
+
+
+def _tokens(width: int | None) -> str:
+    return f"image tokens of width {width}" if width else "no image tokens"

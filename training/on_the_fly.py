@@ -69,7 +69,7 @@ class FlyingClips:
             snapshot=config.snapshot,
             folder=_NOWHERE,
             codec=config.codec,
-            encoders=Encoders(text=config.text, device="cpu"),
+            encoders=Encoders(text=config.text, device="cpu", image=config.image),
             config=encode,
         )
         return cls(make_plan(request))

@@ -264,6 +264,7 @@ def _resources(plan: Plan, options: PrecomputeOptions, gpus: float) -> Resources
     )
     models = 0 if plan.request.codec == LINEAR else _folder_bytes(Path(plan.request.codec))
     models += 0 if encoders.text == HASHED else _folder_bytes(Path(encoders.text) / "text_encoder")
+    models += _folder_bytes(Path(encoders.image) / "image_encoder") if encoders.image else 0
     uses_gpu = gpus > 0 and encoders.device != "cpu" and plan.request.codec != LINEAR
     return Resources(
         cpus=1.0,

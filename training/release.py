@@ -156,6 +156,7 @@ def facts_of(config: TrainConfig, store: ClipStore, steps: int, network: AudioWa
         preset=preset,
         audio=_encoder(made["audio"]),
         text=_encoder(made["text"]),
+        image=_encoder(made["image"]) if made.get("image") else None,
         base=base,
         reference_known=REFERENCE_KNOWN,
         audio_margin=AUDIO_MARGIN,

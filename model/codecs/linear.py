@@ -162,8 +162,8 @@ class LinearCodec:
 
     def to(self, device: torch.device | str) -> LinearCodec:
         """The same codec lies on ``device``."""
-        parts = {name: part.to(device) for name, part in self._parts.items()}
-        return LinearCodec(**parts, fit_report=self.fit_report, motion=self.motion)
+        mean, analysis, synthesis = (part.to(device) for part in self._parts.values())
+        return LinearCodec(mean, analysis, synthesis, self.fit_report, self.motion)
 
     def encode(self, video: Tensor) -> Tensor:
         """A video float32 [B, 3, F, H, W] becomes latents float32 [B, C, L, h, w]: see ``Codec``."""

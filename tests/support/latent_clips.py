@@ -38,6 +38,7 @@ def made_latents(
     clips_per_shard: int = 3,
     dtype: torch.dtype = torch.bfloat16,
     audio_name: str = "made_up",
+    image_shape: tuple[int, int] | None = None,
 ) -> Path:
     """Write a whole folder of latents.
 
@@ -45,6 +46,7 @@ def made_latents(
         size: latent cells, height and width.
         text_shape: tokens and width of the text.
         window_latents: length of ``image_condition``; that of the clips by default.
+        image_shape: tokens and width of the reference picture; None for models without an image branch.
 
     Returns:
         The folder, as :meth:`training.latents.LatentClips.open` takes it.
@@ -64,6 +66,7 @@ def made_latents(
         "codec": {"name": "made_up", "digest": "0", "channels": channels, "spatial": 8, "temporal": TEMPORAL},
         "audio": {"name": audio_name, "digest": "0", "width": audio_width},
         "text": {"name": "made_up", "digest": "0", "width": text_shape[1], "length": text_shape[0]},
+        "image": image_shape and {"name": "made_up", "digest": "0", "width": image_shape[1], "length": image_shape[0]},
         "faces": {"name": "made_up", "digest": "0"},
     }
     write_json(folder / ENCODING, encoding)
@@ -71,6 +74,8 @@ def made_latents(
     made = []
     for number in range(n_clips):
         tensors = made_clip(random, n_latents, window, size, channels, audio_width, text_shape, fps, dtype)
+        if image_shape:
+            tensors["clip_image"] = torch.from_numpy(random.normal(size=image_shape)).to(dtype)
         facts = EncodedClip(
             f"c{number:032x}", n_frames, n_latents, 8 * size[0], 8 * size[1], fps, len(tensors["audio"])
         )

@@ -79,6 +79,21 @@ def tiny_umt5(folder: Path) -> Path:
     return folder
 
 
+def tiny_clip(folder: Path, size: int = 28) -> Path:
+    """A folder with ``image_encoder`` and ``image_processor`` as Wan's image-to-video models have them."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+    CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size}).save_pretrained(
+        folder / "image_processor"
+    )
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=size, patch_size=14
+    )
+    CLIPVisionModel(config).save_pretrained(folder / "image_encoder", safe_serialization=True)
+    return folder
+
+
 def random_taef2() -> Taef2Codec:
     """TAEF2's networks with random weights."""
     from model.codecs.taef2 import Taef2Codec, networks

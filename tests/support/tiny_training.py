@@ -32,7 +32,7 @@ def latents_in(folder: Path, **options: Any) -> Path:
     values: dict[str, Any] = {"n_clips": 10, "n_latents": 8, "window_latents": 5, "seed": 1}
     made = made_latents(folder / "latents", **{**values, **options})
     noise = torch.rand(3, 9, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    LinearCodec.fit([noise]).save(made / "codec")
+    LinearCodec.fit([noise], channels=16).save(made / "codec")
     return made
 
 

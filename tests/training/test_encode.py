@@ -18,11 +18,13 @@ from curation.demo.portrait import Portrait, PortraitView
 from model.audio import LogMelAudio
 from model.codecs import LinearCodec
 from model.codecs.codec import CodecShape
+from model.image import ClipImage
 from model.text import HashedText
+from tests.support.latent_models import tiny_clip
 from tests.support.written_media import grey_ramp, write_video
-from training.encode import ClipEncoder, NotEncodableError, video_of
+from training.encode import ClipEncoder, NotEncodableError, decoded, video_of
 from training.encode_config import EncodeConfig
-from training.encoders import Encoders, load_encoder
+from training.encoders import Encoders, described, load_encoder
 from training.face_landmarks import MeshLandmarks
 
 RATE = 16_000
@@ -197,6 +199,15 @@ def test_text_and_dtype_are_those_asked_for(ramp: ClipSpan) -> None:
     assert {tensors[name].dtype for name in ("video", "audio", "text", "image_condition")} == {torch.bfloat16}
     assert set(made.seconds) == {"decode", "audio", "masks", "crop", "text", "codec"}
     assert all(tensor.is_contiguous() for tensor in tensors.values())
+
+
+def test_the_first_picture_has_tokens_for_models_with_an_image_branch(ramp: ClipSpan, tmp_path: Path) -> None:
+    seen = ClipImage(tiny_clip(tmp_path))
+    made = ClipEncoder(CONFIG, BlockMeans(), LogMelAudio(), HashedText(), StillFace(), image=seen)
+    tokens = made.encode(made.open(ramp), "")["clip_image"]
+    rgb, crop = decoded(made.open(ramp), CONFIG, 4)
+    assert torch.equal(tokens, seen.encode(crop.pictures(rgb[:1]))[0].to(tokens.dtype))
+    assert described(made)["image"] == {"name": "clip", "digest": seen.digest, "width": 16, "length": 5}
 
 
 @pytest.mark.parametrize(

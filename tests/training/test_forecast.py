@@ -41,6 +41,11 @@ def test_a_window_at_480p_is_some_15_megabytes_and_1000_hours_some_20_terabytes(
     assert 16e12 < of_1000_hours.total_bytes < 21e12
 
 
+def test_image_tokens_take_their_place() -> None:
+    seen = {**WAN, "image": {"length": 257, "width": 1280}}
+    assert clip_bytes(seen, 81) - clip_bytes(WAN, 81) == 2 * 257 * 1280
+
+
 def test_half_as_many_bytes_a_number_are_half_as_much() -> None:
     wide = {**WAN, "config": {**WAN["config"], "dtype": "float32"}}
     fixed = 21 * 60 * 104 * 6 + 2 * 59_840  # masks and 16-bit sound

@@ -15,7 +15,7 @@ from diffusers import WanTransformer3DModel
 from catalogs.errors import UserError
 from model.folder import ModelFolder
 from tests.support.tiny_training import config, latents_in
-from tests.support.wan_bases import SMALL
+from tests.support.wan_bases import SMALL, small_base
 from training.clips import open_clips
 from training.network import make_network
 from training.trainer import train
@@ -126,6 +126,36 @@ def test_a_base_that_fits_begins_a_training_and_keeps_its_shape(folder: Path, tm
     changed = replace(begun, model=replace(begun.model, overrides={"num_layers": 9}))
     with pytest.raises(UserError, match="num_layers cannot differ from the base's"):
         make_network(changed, open_clips(begun.data, 0))
+
+
+@pytest.fixture(scope="module")
+def image_latents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with latents for a base with an image branch: CLIP's tokens, and as much text as Wan reads."""
+    made = tmp_path_factory.mktemp("image")
+    latents_in(made, n_clips=4, text_shape=(512, 32), image_shape=(5, 16))
+    return made
+
+
+def test_a_base_with_an_image_branch_is_trained_with_image_tokens(image_latents: Path, tmp_path: Path) -> None:
+    small_base(image=True).save_pretrained(tmp_path / "base")
+    begun = config(image_latents, "seeing", steps=2, model={"base": str(tmp_path / "base"), "overrides": {}})
+    train(begun)
+    facts = ModelFolder.load(image_latents / "seeing" / "model").facts
+    assert facts.image is not None
+    assert (facts.image.name, facts.image.width, facts.image.length) == ("made_up", 16, 5)
+
+
+def test_image_tokens_and_an_image_branch_need_each_other(folder: Path, image_latents: Path, tmp_path: Path) -> None:
+    small_base(image=True).save_pretrained(tmp_path / "seeing")
+    small_base(image=False).save_pretrained(tmp_path / "blind")
+    for latents, base, said in [
+        (folder, "seeing", "as image tokens of width 16, and they have no image tokens"),
+        (image_latents, "blind", "as no image tokens, and they have image tokens of width 16"),
+    ]:
+        begun = config(latents, "misfit", model={"base": str(tmp_path / base), "overrides": {}})
+        with pytest.raises(UserError, match=said) as caught:
+            train(begun)
+        _said(caught)
 
 
 def test_a_setting_that_the_model_does_not_have_is_refused(folder: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,50 +19,17 @@ import ray
 import torch
 
 from catalogs.errors import UserError
-from funnel.precompute import main
-from model.codecs import LinearCodec, load_codec
+from model.codecs import load_codec
 from model.text import HashedText
-from runner.tally import Failure, Tally
-from runner.units import Batch
+from runner.tally import Tally
 from tests.support.house import ROOT
+from tests.support.precomputing import CONFIG, OPTIONS, arguments, request
 from tests.support.talking_snapshot import Talking, talking_snapshot
-from training.encode_config import EncodeConfig
-from training.encoders import Encoders
 from training.latents import LatentClips
-from training.precompute import PrecomputeOptions, _crashed, _remaining, precompute
-from training.precompute_plan import Plan, Request, make_plan
-from training.precompute_worker import STEP, PrecomputeWorker
-from training.shards import LeftOut, read_records, write_shard
-
-CONFIG = EncodeConfig(height=64, width=64, crop="centre", window_frames=33)
-WORDS = ("--height", "64", "--width", "64", "--crop", "centre", "--window-frames", "33", "--audio", "log_mel")
-OPTIONS = PrecomputeOptions(workers=2)
-ANY = "--max-failure-rate=1"
-
-
-@pytest.fixture(scope="module")
-def talking(tmp_path_factory: pytest.TempPathFactory) -> Talking:
-    return talking_snapshot(tmp_path_factory.mktemp("talking"))
-
-
-@pytest.fixture(scope="module")
-def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A codec in a folder, for tests that only plan: fitting one takes longer than they do."""
-    folder = tmp_path_factory.mktemp("codec") / "codec"
-    noise = torch.rand(3, 33, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    LinearCodec.fit([noise]).save(folder)
-    return folder
-
-
-def request(talking: Talking, folder: Path, config: EncodeConfig = CONFIG, codec: Path | str = "linear") -> Request:
-    return Request(
-        catalog=talking.url,
-        snapshot="v1",
-        folder=folder,
-        codec=str(codec),
-        encoders=Encoders(audio="log_mel", device="cpu"),
-        config=config,
-    )
+from training.precompute import precompute
+from training.precompute_plan import make_plan
+from training.precompute_worker import STEP
+from training.shards import read_records
 
 
 @pytest.fixture(scope="module")
@@ -80,18 +46,6 @@ def whole(talking: Talking, _local_ray: None, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("whole") / "latents"
     _, tally = precompute(make_plan(request(talking, folder)), OPTIONS)
     return folder, tally
-
-
-def program(*words: object) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["precompute", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return int(ended.value.code or 0)
-
-
-def arguments(talking: Talking, folder: Path) -> list[str]:
-    return ["--catalog", talking.url, "--snapshot", "v1", "--to", str(folder), *WORDS, "--workers", "1", ANY]
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -256,106 +210,6 @@ def is_at_work(pid: int) -> bool:
         return False  # it has ended
 
 
-def test_after_a_death_the_records_say_what_is_left_of_a_unit(talking: Talking, codec: Path, tmp_path: Path) -> None:
-    plan = make_plan(request(talking, tmp_path / "latents", codec=codec))
-    plan.request.folder.mkdir()
-    unit = Batch(plan.tasks[:4])
-    assert _remaining(plan, unit) == (unit, Tally())
-    hung = unit.items[1].span.clip_id
-    write_shard(plan.request.folder, plan.digest, [], [LeftOut(hung, "crashed", "hung")])
-    left, tally = _remaining(plan, unit)
-    assert left.items == (unit.items[0], *unit.items[2:])
-    assert (tally.items, tally.failed) == (1, {Failure(STEP, "crashed"): 1})
-    assert _crashed(plan, Batch(unit.items[:1])).failed == {Failure(STEP, "crashed"): 1}
-    assert len(plan.owed()) == len(plan.tasks) - 2, "it is not tried again,"
-    assert len(plan.owed(retry=True)) == len(plan.tasks), "unless it is asked for"
-
-
-# --- one worker, in this process --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ready(talking: Talking, codec: Path, tmp_path: Path) -> tuple[Plan, PrecomputeWorker]:
-    plan = make_plan(request(talking, tmp_path / "latents", codec=codec))
-    plan.codec.save(plan.request.folder / "codec")
-    return plan, worker(plan)
-
-
-def worker(plan: Plan, **other: object) -> PrecomputeWorker:
-    folder, encoders = str(plan.request.folder), plan.request.encoders
-    return PrecomputeWorker(folder, encoders, plan.encoding | other, OPTIONS.limits)
-
-
-def test_a_worker_that_is_told_to_stop_commits_nothing_more(ready: tuple[Plan, PrecomputeWorker]) -> None:
-    plan, made = ready
-    stop = threading.Event()
-    stop.set()
-    assert made.run(Batch(plan.tasks[:4]), stop).items == 0
-    assert read_records(plan.request.folder) == []
-
-
-def test_a_unit_that_is_committed_is_not_encoded_again(ready: tuple[Plan, PrecomputeWorker]) -> None:
-    plan, made = ready
-    assert made.run(Batch(plan.tasks[:2]), threading.Event()).items == 2
-    assert made.run(Batch(plan.tasks[:2]), threading.Event()) == Tally()
-
-
-def test_a_file_that_has_gone_or_changed_is_left_out_with_its_code(ready: tuple[Plan, PrecomputeWorker]) -> None:
-    plan, made = ready
-    gone = replace(plan.tasks[0], span=plan.tasks[0].span._replace(path="/nowhere.mp4", stamp=None))
-    assert made.run(Batch((gone,)), threading.Event()).failed == {Failure(STEP, "not_found"): 1}
-    (record,) = read_records(plan.request.folder)
-    assert record.left_out[0].reason == "not_found"
-
-
-def test_a_bug_is_counted_with_its_traceback_and_memory_is_no_clips_fault(
-    ready: tuple[Plan, PrecomputeWorker], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan, made = ready
-
-    def fail(error: Exception) -> None:
-        def encode(*_: object) -> None:
-            raise error
-
-        monkeypatch.setattr(made._encoder, "encode", encode)
-
-    fail(ZeroDivisionError("by zero"))
-    tally = made.run(Batch(plan.tasks[:1]), threading.Event())
-    assert tally.failed == {Failure(STEP, "internal"): 1}
-    assert "ZeroDivisionError" in tally.bugs[0]
-    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory")):
-        fail(error)
-        with pytest.raises(MemoryError):
-            made.run(Batch(plan.tasks[1:2]), threading.Event())
-
-
-def test_a_full_disk_is_one_line(ready: tuple[Plan, PrecomputeWorker], monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, made = ready
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("training.precompute_worker.write_shard", full)
-    with pytest.raises(UserError, match="is full; what is committed there stays: make room"):
-        made.run(Batch(plan.tasks[:1]), threading.Event())
-
-
-def test_a_clip_that_hangs_is_recorded_by_the_watchdog(ready: tuple[Plan, PrecomputeWorker]) -> None:
-    plan, made = ready
-    made.run(Batch(plan.tasks[:1]), threading.Event())
-    made._unit.in_hand = plan.tasks[1].span.clip_id
-    made._last_words()
-    owed = {task.span.clip_id for task in plan.owed()}
-    assert owed == {task.span.clip_id for task in plan.tasks[2:]}
-
-
-def test_a_machine_with_other_encoders_is_refused(ready: tuple[Plan, PrecomputeWorker]) -> None:
-    plan, _ = ready
-    other = plan.encoding["audio"] | {"digest": "0" * 64}
-    with pytest.raises(UserError, match=r"other encoders than the latents in .*: audio\.digest is 0000"):
-        worker(plan, audio=other)
-
-
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -390,82 +244,3 @@ def test_another_snapshot_or_encoder_is_refused(talking: Talking, whole: tuple[P
     load_codec(whole[0] / "codec").save(changed / "codec")
     with pytest.raises(UserError, match=r"audio\.name is whisper there and log_mel here"):
         make_plan(plan_of)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--snapshot", "v2"], "no snapshot 'v2' in this catalog (there are: v1)"),
-        (["--captions", "said"], "snapshot v1 lacks the column said (it has: clip_id"),
-        (["--height", "100"], "height 100: pictures are multiples of 16 pixels, e.g. 96"),
-        (["--window-frames", "80"], "window_frames 80: a video has 4 k + 1 pictures, e.g. 81"),
-        (["--window-frames", "401"], "no clip of snapshot v1 can be encoded: of 11, 11 too_short"),
-        (["--codec", "/nowhere"], "codec: /nowhere holds no codec"),
-        (["--text", "/nowhere"], "text encoder: /nowhere has no folder text_encoder"),
-        (["--audio", "ears"], "audio encoder 'ears': choose one of auto, whisper, log_mel"),
-        (["--dtype", "int8"], "dtype 'int8' is none of bfloat16, float16, float32"),
-        (["--crop", "left"], "crop is centre or fit"),
-        (["--catalog", "/nowhere"], "/nowhere"),
-    ],
-)
-def test_a_mistake_is_one_line_and_writes_nothing(
-    talking: Talking, tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "latents"
-    assert program(*arguments(talking, folder), *words) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("funnel:")]
-    assert len(errors) == 1
-    assert said in errors[0]
-    assert not folder.exists()
-
-
-def test_a_folder_of_something_else_is_left_alone(talking: Talking, tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(UserError, match="is not empty and holds no latents; give an empty or new folder"):
-        make_plan(request(talking, tmp_path))
-    with pytest.raises(UserError, match="is a file, or lies below one"):
-        make_plan(request(talking, tmp_path / "thesis.tex" / "latents"))
-
-
-def test_two_runs_do_not_write_into_one_folder(talking: Talking, codec: Path, tmp_path: Path) -> None:
-    import fcntl
-
-    plan = make_plan(request(talking, tmp_path / "latents", codec=codec))
-    plan.request.folder.mkdir()
-    with open(plan.request.folder / ".lock", "wb") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another precompute works on"):
-            precompute(plan, OPTIONS)
-
-
-def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
-    talking: Talking, codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = make_plan(request(talking, tmp_path / "latents", codec=codec))
-    monkeypatch.setattr("training.forecast.clip_bytes", lambda *_: 10**15)
-    with pytest.raises(UserError, match=r"still need 10\.2 PB"):
-        precompute(plan, OPTIONS)
-    assert [path.name for path in plan.request.folder.iterdir()] == [".lock"]
-
-
-def test_a_forecast_says_size_and_time_and_writes_nothing(
-    talking: Talking, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "latents"
-    assert program(*arguments(talking, folder), "--forecast") == 0
-    said = capsys.readouterr().out
-    assert "snapshot v1: 10 clips to encode" in said
-    assert "left out: 1 too_short" in said
-    assert "MB still to write" in said
-    assert "for 10 clips on 1 worker like this one" in said
-    assert not folder.exists()
-
-
-def test_the_work_is_cut_by_the_snapshot_alone(talking: Talking, codec: Path, tmp_path: Path) -> None:
-    plan = make_plan(request(talking, tmp_path / "latents", codec=codec))
-    whole = list(plan.cut(10**9))
-    assert [len(unit) for unit in whole] == [4, 4, 2]
-    assert [task for unit in whole for task in unit] == list(plan.tasks)
-    owed = plan.tasks[3:6]
-    assert list(plan.units(owed, 10**9)) == [plan.tasks[3:4], plan.tasks[4:6]]
-    assert [len(unit) for unit in plan.cut(1)] == [4, 4, 2], "a shard is never too small"

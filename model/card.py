@@ -78,6 +78,8 @@ def _use(facts: ModelFacts, codec: Codec, parameters: int) -> dict[str, Any]:
         "window": f"{facts.window_latents} latents, {frames} frames",
         "codec": f"{codec.name}: {shape.channels} channels, {shape.temporal} x {shape.spatial} x {shape.spatial}, "
         f"`{codec.digest[:12]}`",
+        "sampling": f"{facts.sampling.steps} steps, shift {facts.sampling.shift:g}, guidance by sound "
+        f"{facts.sampling.audio_scale:g}, by text {facts.sampling.text_scale:g}",
         "audio encoder": f"{facts.audio.name}: width {facts.audio.width}, `{facts.audio.digest[:12]}`",
         "text encoder": f"{facts.text.name}: width {facts.text.width}, `{facts.text.digest[:12]}`",
         "convention": facts.noise,

@@ -54,6 +54,23 @@ class EncoderFacts:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """Says how a model wants to be sampled; a user may ask for something else.
+
+    Attributes:
+        steps: sampling steps.
+        shift: of the noise levels towards noise (``model.flow.shifted``).
+        audio_scale: guidance by the sound; 0 is none.
+        text_scale: guidance by the text; 0 is none.
+    """
+
+    steps: int = 30
+    shift: float = 3.0
+    audio_scale: float = 4.5
+    text_scale: float = 0.0
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """Describes how a model was made and how it wants to be used.
 
@@ -69,6 +86,7 @@ class ModelFacts:
         base: public checkpoint that it began with; empty for random weights.
         reference_known: what slot 0 of a window from the middle of a video was given (``window_condition``).
         audio_margin: tokens heard before the first and after the last latent of a window.
+        sampling: how it wants to be sampled.
         noise: the convention of noise and velocity, in words; models of another convention cannot be used.
         training: where it comes from: snapshot, steps, seed, config, and whatever else the trainer knows.
         funnel: how the videos were chosen: policy, fingerprints of the stages.
@@ -85,6 +103,7 @@ class ModelFacts:
     base: str = ""
     reference_known: float = 0.5
     audio_margin: float = 10.0
+    sampling: Sampling = Sampling()
     noise: str = NOISE
     training: Mapping[str, Any] = field(default_factory=dict)
     funnel: Mapping[str, Any] = field(default_factory=dict)
@@ -108,7 +127,7 @@ class ModelFacts:
             for part in ("audio", "text", "image"):
                 if facts.get(part) is not None:
                     facts[part] = EncoderFacts(**facts[part])
-            made = cls(**facts)
+            made = cls(**{**facts, "sampling": Sampling(**facts.get("sampling", {}))})
         except (KeyError, TypeError) as error:
             raise ModelError(f"it is incomplete or of another release ({error})") from error
         if made.noise != NOISE:

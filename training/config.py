@@ -198,14 +198,27 @@ class MeterConfig:
         heldout_every: steps between looks at the held-out clips (their loss with own and with shuffled sound).
         samples_every: steps between videos of held-out clips; 0: none.
         samples: how many videos.
-        sample_steps: sampling steps of each.
     """
 
     every: int = 10
     heldout_every: int = 100
     samples_every: int = 0
     samples: int = 2
-    sample_steps: int = 16
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Says how the model wants to be sampled: the released model says so to whoever generates with it.
+
+    Attributes:
+        steps: sampling steps, also of the sample videos.
+        audio_scale: guidance by the sound, 0: none; sample videos are made without. The paper uses 4.5.
+        text_scale: guidance by the text, 0: none.
+    """
+
+    steps: int = 16
+    audio_scale: float = 4.5
+    text_scale: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -240,6 +253,7 @@ class TrainConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     meters: MeterConfig = field(default_factory=MeterConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def stage_at(self, step: int) -> CurriculumStage:
         """Return the curriculum's stage of a step."""

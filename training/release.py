@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from catalogs.errors import UserError
 from model.codecs import load_codec
 from model.errors import ModelError
-from model.facts import EncoderFacts, ModelFacts
+from model.facts import EncoderFacts, ModelFacts, Sampling
 from model.folder import ModelFolder
 from model.lora import SETTINGS_FILE, Adapter, Lora, audio_options, save_adapter
 from model.presets import PRESETS
@@ -160,6 +160,9 @@ def facts_of(config: TrainConfig, store: ClipStore, steps: int, network: AudioWa
         base=base,
         reference_known=REFERENCE_KNOWN,
         audio_margin=AUDIO_MARGIN,
+        sampling=Sampling(
+            config.sampling.steps, config.flow.shift, config.sampling.audio_scale, config.sampling.text_scale
+        ),
         training={"snapshot": snapshot, "steps": steps, "seed": config.seed, "config": as_document(config)},
         funnel={name: snapshot[name] for name in ("policy", "profile", "fingerprints") if name in snapshot},
     )

@@ -88,7 +88,7 @@ def sampled(network: AudioWanTransformer, batch: Batch, config: TrainConfig, gro
         at = replace(moved, level=torch.full_like(moved.level, level))
         return predict(network, at, torch.cat([latents, moved.condition], 1), dtype).float()
 
-    made = sample(velocity, moved.noise, sampling_levels(config.meters.sample_steps, config.flow.shift))
+    made = sample(velocity, moved.noise, sampling_levels(config.sampling.steps, config.flow.shift))
     known, given = moved.condition.split([moved.condition.shape[1] - made.shape[1], made.shape[1]], 1)
     is_given = known[:, :1, :1] == 1
     made[:, :, :1] = torch.where(is_given, given[:, :, :1], made[:, :, :1])

@@ -131,7 +131,7 @@ def _outside(config: TrainConfig) -> list[str]:
         "meters.every": meters.every,
         "meters.heldout_every": meters.heldout_every,
         "meters.samples": meters.samples,
-        "meters.sample_steps": meters.sample_steps,
+        "sampling.steps": config.sampling.steps,
     }
     not_below_zero = {
         "threads": config.threads,
@@ -143,6 +143,8 @@ def _outside(config: TrainConfig) -> list[str]:
         "optimiser.weight_decay": adam.weight_decay,
         "checkpoints.keep_every": config.checkpoints.keep_every,
         "meters.samples_every": meters.samples_every,
+        "sampling.audio_scale": config.sampling.audio_scale,
+        "sampling.text_scale": config.sampling.text_scale,
     }
     above_zero = {
         "flow.shift": flow.shift,

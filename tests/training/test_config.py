@@ -116,7 +116,7 @@ def test_a_mistake_is_one_line_that_names_the_file_and_the_key(text: str, said: 
         ("checkpoints.keep_every", -1, "must be 0 or more"),
         ("meters.samples_every", -1, "must be 0 or more"),
         ("meters.samples", 0, "must be at least 1"),
-        ("meters.sample_steps", 0, "must be at least 1"),
+        ("sampling.steps", 0, "must be at least 1"),
     ],
 )
 def test_a_value_that_would_fail_later_is_refused_at_once(key: str, value: float, said: str) -> None:

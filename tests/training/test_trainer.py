@@ -82,7 +82,8 @@ def test_looks_and_samples_change_nothing(folder: Path) -> None:
         config(
             folder,
             "looked",
-            meters={"every": 2, "heldout_every": 1, "samples_every": 2, "samples": 1, "sample_steps": 2},
+            meters={"every": 2, "heldout_every": 1, "samples_every": 2, "samples": 1},
+            sampling={"steps": 2},
         )
     )
     first, second = _weights(folder / "whole"), _weights(folder / "looked")

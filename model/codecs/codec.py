@@ -87,6 +87,14 @@ class Codec(Protocol):
         """
         ...
 
+    def encode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """A video that comes in pieces along time, [B, 3, any, H, W], becomes its latents one by one, [B, C, 1, h, w].
+
+        The latents together equal ``encode`` of the whole; memory is bounded by a piece. Frames beyond the last whole
+        latent are left out.
+        """
+        ...
+
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents [B, C, L, h, w] become a video float32 [B, 3, F, H, W], clamped to -1..1."""
         ...
@@ -105,6 +113,22 @@ class Codec(Protocol):
     def to(self, device: torch.device | str) -> Codec:
         """The codec computes on ``device`` from now on (the returned codec does)."""
         ...
+
+
+def frames_of_one_latent_each(chunks: Iterable[Tensor], shape: CodecShape) -> Iterator[Tensor]:
+    """Chunks of frames [B, 3, any, H, W] come as those of one latent at a time: the first alone, then ``temporal``.
+
+    Raises:
+        ModelError: a chunk is no multiple of the codec's cells, or no video.
+    """
+    held: Tensor | None = None
+    wanted = 1
+    for chunk in chunks:
+        shape.of_video(chunk[:, :, :1])
+        held = chunk if held is None else torch.cat([held, chunk], dim=2)
+        while held.shape[2] >= wanted:
+            yield held[:, :, :wanted]
+            held, wanted = held[:, :, wanted:], shape.temporal
 
 
 def one_latent_each(chunks: Iterable[Tensor], shape: CodecShape) -> Iterator[Tensor]:

@@ -33,7 +33,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.codecs.codec import CodecShape, one_latent_each
+from model.codecs.codec import CodecShape, frames_of_one_latent_each, one_latent_each
 from model.digests import content_digest
 from model.errors import ModelError
 
@@ -171,6 +171,14 @@ class LinearCodec:
         blocks = _blocks(video.to(self.mean))
         parts = (blocks - self.mean) @ self.analysis  # [B, L, h, w, C]
         return parts.movedim(-1, 1).contiguous().to(video.device)
+
+    def encode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pieces of a video become its latents, one by one: see ``Codec``."""
+        for index, frames in enumerate(frames_of_one_latent_each(chunks, self.shape)):
+            if index == 0:
+                yield self.encode(frames)
+            else:  # a latent knows its own frames only, so any frame may stand for the first
+                yield self.encode(torch.cat([frames[:, :, :1], frames], dim=2))[:, :, 1:]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [B, C, L, h, w] become a video float32 [B, 3, F, H, W]: see ``Codec``."""

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.codecs.codec import CodecShape, one_latent_each
+from model.codecs.codec import CodecShape, frames_of_one_latent_each, one_latent_each
 from model.digests import content_digest
 from model.errors import ModelError
 
@@ -182,6 +182,11 @@ class Taef2Codec:
         latents = torch.cat([self._encoder(part / 2 + 0.5) for part in frames.split(_FRAMES_AT_ONCE)])
         latents = (latents - self._mean.view(-1, 1, 1)) / self._std.view(-1, 1, 1)
         return latents.unflatten(0, (batch, -1)).transpose(1, 2).contiguous().to(video.device)
+
+    def encode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pieces of a video become its latents, one by one: see ``Codec``."""
+        for frame in frames_of_one_latent_each(chunks, self.shape):
+            yield self.encode(frame)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [B, 32, F, h, w] become a video float32 [B, 3, F, H, W]: see ``Codec``."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.codecs.codec import CodecShape, one_latent_each
+from model.codecs.codec import CodecShape, frames_of_one_latent_each, one_latent_each
 from model.digests import content_digest
 from model.errors import ModelError
 
@@ -89,6 +89,16 @@ class WanCodec:
         latents = self._vae.encode(video.to(self._vae.device, self._vae.dtype)).latent_dist.mode()
         latents = latents.float()
         return ((latents - self._mean.to(latents)) / self._std.to(latents)).to(video.device)
+
+    @torch.no_grad()
+    def encode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pieces of a video become its latents, one by one: see ``Codec``. Each stream has features of its own."""
+        encoder = self._vae.encoder
+        features: list[object] = [None] * sum(isinstance(module, nn.Conv3d) for module in encoder.modules())
+        for frames in frames_of_one_latent_each(chunks, self.shape):
+            hidden = encoder(frames.to(self._vae.device, self._vae.dtype), feat_cache=features, feat_idx=[0])
+            latents = self._vae.quant_conv(hidden)[:, :_CHANNELS].float()  # the first half is the distribution's mode
+            yield ((latents - self._mean.to(latents)) / self._std.to(latents)).to(frames.device)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [B, 16, L, h, w] become a video float32 [B, 3, F, H, W]: see ``Codec``."""

@@ -57,6 +57,22 @@ def test_decoding_in_pieces_equals_decoding_the_whole_to_the_bit(codec: Codec, c
     assert torch.equal(torch.cat(list(pieces), dim=2), codec.decode(latents))
 
 
+@pytest.mark.parametrize("cuts", [[1, 4, 4, 4], [13], [6, 7], [2, 1, 10]])
+def test_encoding_in_pieces_equals_encoding_the_whole(codec: Codec, cuts: list[int]) -> None:
+    video = noise_video(frames=13)
+    pieces = list(codec.encode_stream(iter(video.split(cuts, dim=2))))
+    whole = codec.encode(video)
+    assert all(piece.shape[2] == 1 for piece in pieces)
+    assert torch.allclose(torch.cat(pieces, dim=2), whole, atol=1e-5)
+
+
+def test_frames_beyond_the_last_whole_latent_are_left_out(codec: Codec) -> None:
+    video = noise_video(frames=13)
+    longer = torch.cat([video, video[:, :, :2]], dim=2)
+    n = sum(piece.shape[2] for piece in codec.encode_stream([longer]))
+    assert n == (15 if codec.shape.temporal == 1 else 4)
+
+
 def test_streams_do_not_disturb_each_other(codec: Codec) -> None:
     one, two = (
         torch.randn(1, codec.shape.channels, 3, 2, 2, generator=torch.Generator().manual_seed(s)) for s in (1, 2)

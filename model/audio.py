@@ -118,6 +118,11 @@ class WhisperAudio:
         settings = {"weights": digest, "chunk": self._chunk, "overlap": _OVERLAP, "pad": PAD_TOKENS, "lead": _LEAD}
         self.digest = content_digest(self.name, settings)
 
+    @classmethod
+    def of(cls, model: Whisper) -> WhisperAudio:
+        """A loaded model is wrapped under a digest of its encoder's weights, in whichever kind of file they lay."""
+        return cls(model, content_digest("whisper", {}, model.encoder.state_dict()))
+
     def encode(self, samples: NDArray[np.float32], at: int = 0) -> AudioTrack:
         """Sound becomes tokens: see ``AudioEncoder``.
 

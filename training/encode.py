@@ -2,8 +2,8 @@
 
 Pictures come by presentation time at the config's rate, cut and resized (training/crops.py); sound from the same
 instant on, at 16 kHz. The lower face is a box around jaw, base of the nose and lips that goes with the head
-(``steady_boxes`` in training/face_landmarks.py), from landmarks of the whole picture before it is cut. It is the hole
-of video editing, and ``lips`` is the share of each latent cell's area that it covers.
+(``steady_boxes`` in stages/vision/face_landmarks.py), from landmarks of the whole picture before it is cut. It is the
+hole of video editing, and ``lips`` is the share of each latent cell's area that it covers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from model.conditioning import blank_latents, fold_hole, pool_area
 from model.image import ClipImage
 from model.shapes import frames_of_latents, latents_of_frames
 from model.text import TextEncoder
+from stages.vision.face_landmarks import FaceLandmarks, steady_boxes
 from training.crops import Crop
 from training.encode_config import EncodeConfig
-from training.face_landmarks import FaceLandmarks, steady_boxes
 from training.shards import EncodedClip
 
 TOO_SHORT, TOO_SMALL, NO_FACE, FACE_OUTSIDE, NO_SOUND = "too_short", "too_small", "no_face", "face_outside", "no_sound"

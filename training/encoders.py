@@ -15,14 +15,13 @@ from catalogs.errors import UserError
 from model.audio import AudioEncoder, LogMelAudio, WhisperAudio
 from model.codecs import load_codec
 from model.codecs.codec import Codec
-from model.digests import content_digest
 from model.errors import ModelError
 from model.image import ClipImage
 from model.text import HashedText, TextEncoder, Umt5Text
 from stages.runtime.device import torch_device
+from stages.vision.face_landmarks import load_landmarks
 from training.encode import VERSION, ClipEncoder
 from training.encode_config import EncodeConfig
-from training.face_landmarks import load_landmarks
 from weights import registry
 
 WHISPER = "whisper_base"
@@ -56,9 +55,7 @@ def load_audio(name: str, device: str = "cpu") -> AudioEncoder:
         return LogMelAudio()
     from stages.speech.whisper_file import load_whisper
 
-    path = registry.require(WHISPER)
-    model = load_whisper(path, torch_device(device))
-    return WhisperAudio(model, content_digest("whisper", {}, model.encoder.state_dict()))  # in whichever file it lies
+    return WhisperAudio.of(load_whisper(registry.require(WHISPER), torch_device(device)))
 
 
 def load_text(name: str, device: str = "cpu") -> TextEncoder:

@@ -60,7 +60,7 @@ def read_sound(container: InputContainer, start_s: float, end_s: float, deadline
         container.seek(int((start_s - PREROLL_S) * av.time_base), backward=True)
     timeline = _Timeline(start_s, end_s, rate)
     to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
-    decoder = _Decoder(container, stream, deadline)
+    decoder = SoundDecoder(container, stream, deadline)
     for frame in decoder:
         if frame.pts is None:
             continue
@@ -75,7 +75,7 @@ def read_sound(container: InputContainer, start_s: float, end_s: float, deadline
     return Sound(timeline.samples(), rate)
 
 
-class _Decoder:
+class SoundDecoder:
     """Decodes the sound of an open container; packets that do not decode are counted and left out."""
 
     def __init__(self, container: InputContainer, stream: AudioStream, deadline: Deadline):

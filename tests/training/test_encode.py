@@ -20,12 +20,12 @@ from model.codecs import LinearCodec
 from model.codecs.codec import CodecShape
 from model.image import ClipImage
 from model.text import HashedText
+from stages.vision.face_landmarks import MeshLandmarks
 from tests.support.latent_models import tiny_clip
 from tests.support.written_media import grey_ramp, write_video
 from training.encode import ClipEncoder, NotEncodableError, decoded, video_of
 from training.encode_config import EncodeConfig
 from training.encoders import Encoders, described, load_encoder
-from training.face_landmarks import MeshLandmarks
 
 RATE = 16_000
 #: Every latent cell of BlockMeans is 8 x 8 pixels of four pictures; the first picture is alone.
@@ -42,6 +42,9 @@ class BlockMeans:
         blocks = video.mean(1).unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).mean((3, 5))
         first, rest = blocks[:, :1], blocks[:, 1:]
         return torch.cat([first, rest.unflatten(1, (-1, 4)).mean(2)], 1)[:, None]
+
+    def encode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        raise NotImplementedError
 
     def decode(self, latents: Tensor) -> Tensor:
         raise NotImplementedError

@@ -49,6 +49,35 @@ def test_frames_are_duration_times_fps_and_flash_and_beep_come_together(
     assert len(samples) / 48_000 == pytest.approx(len(frames) / fps, abs=1024 / 48_000)
 
 
+@pytest.mark.parametrize("fps", [24, 25])
+def test_readers_that_do_not_honour_edit_lists_hear_the_same_at_the_same_time(fps: int, tmp_path: Path) -> None:
+    frames, sound = flash_and_beep(2.0, fps, at_s=1.0)
+    write_film(tmp_path / "film.mp4", frames, sound, fps)
+    for options in ({}, {"ignore_editlist": "1"}):
+        with av.open(str(tmp_path / "film.mp4"), options=options) as container:
+            pictures = [
+                (f.to_ndarray(format="gray").mean(), float(f.pts * f.time_base)) for f in container.decode(video=0)
+            ]
+        with av.open(str(tmp_path / "film.mp4"), options=options) as container:
+            sounds = list(container.decode(audio=0))
+        samples = np.concatenate([f.to_ndarray()[0] for f in sounds])
+        beep = int(np.argmax(np.abs(samples) > 0.05))
+        assert max(pictures)[1] == pytest.approx(1.0, abs=1e-6)
+        assert sounds[0].pts == 0
+        assert beep / 48_000 == pytest.approx(1.0, abs=0.001)
+
+
+def test_only_the_first_packet_of_the_sound_fades_in(tmp_path: Path) -> None:
+    frames, _ = flash_and_beep(1.0, 25, at_s=0.6)
+    hum = (0.5 * np.sin(2 * np.pi * 440 * np.arange(SOUND_RATE) / SOUND_RATE)).astype(np.float32)
+    write_film(tmp_path / "film.mp4", frames, hum, 25)
+    _, _, _, samples = decoded(tmp_path / "film.mp4")
+    truth = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)
+    error = (samples[:48_000] - truth).reshape(-1, 480)
+    assert np.sqrt(np.mean(error[:2] ** 2)) > 0.1
+    assert np.sqrt(np.mean(error[3:-3] ** 2)) < 0.02
+
+
 @pytest.mark.parametrize("sound_s", [0.0, 0.4, 5.0])
 def test_sound_is_cut_or_goes_on_in_silence_to_the_length_of_the_picture(sound_s: float, tmp_path: Path) -> None:
     frames, _ = flash_and_beep(2.0, 25, at_s=0.6)

@@ -8,8 +8,8 @@ import pytest
 from curation.demo.motion import Pose
 from curation.demo.portrait import Portrait, PortraitView
 from stages.vision.dwpose import WholeBody
+from stages.vision.face_landmarks import DwPoseLandmarks, MeshLandmarks, interpolated, steady_boxes
 from stages.vision.lower_face import lower_face_box
-from training.face_landmarks import DwPoseLandmarks, MeshLandmarks, interpolated, steady_boxes
 
 
 def moving(n: int) -> np.ndarray:

@@ -40,14 +40,14 @@ class OutputChanges:
         self._before: dict[tuple[int, str], tuple[int, Tensor]] = {}
         self._changes: dict[int, list[float]] = defaultdict(list)
 
-    def __call__(self, step: int, window: Window, branch: str, sample: Tensor) -> None:
+    def __call__(self, step: int, window: Window, branch: str, seen: Tensor) -> None:
         """The observer takes down how much an answer differs from the one before."""
         key = (window.index, branch)
         before = self._before.pop(key, None)
         if before is not None and before[0] == step - 1:
-            self._changes[step].append(relative_change(sample, before[1]))
+            self._changes[step].append(relative_change(seen, before[1]))
         if step < self._last:
-            self._before[key] = (step, sample)
+            self._before[key] = (step, seen)
 
     def mean(self) -> dict[int, float]:
         """The method returns the mean relative change of the answers before each step, over windows and branches."""

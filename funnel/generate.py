@@ -1,0 +1,148 @@
+"""`funnel generate` makes a film of a portrait and a voice."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from funnel import console, options
+
+if TYPE_CHECKING:
+    from inference.pipeline import Pipeline, Prepared
+
+HOW = "How it is made"
+
+
+def generate(
+    audio: Annotated[Path, typer.Option(help="What is spoken: any file with sound; it decides the length.")],
+    model: Annotated[Path, typer.Option(help="Folder of a model, as training releases it.")],
+    image: Annotated[
+        Path | None, typer.Option(help="The portrait: a picture, or a video whose first picture is taken.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The film, an MP4 file.")] = Path("out.mp4"),
+    video: Annotated[Path | None, typer.Option(help="A video to edit: only the lower face in it is made anew.")] = None,
+    lipsync: Annotated[
+        bool, typer.Option("--lipsync", help="With --video: pixels outside the mask stay those of the video.")
+    ] = False,
+    prompt: Annotated[str, typer.Option(help="What is to be seen, in words.")] = "",
+    face: Annotated[int | None, typer.Option(min=1, help="Which of several faces, from the left.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Go on although no face is found.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the noise; the same seed makes the same film.")] = 0,
+    scale: Annotated[int, typer.Option(min=1, max=8, help="Make the film's pictures so many times larger.")] = 1,
+    preview: Annotated[bool, typer.Option("--preview", help="Make the first window only.")] = False,
+    seconds: Annotated[float | None, typer.Option(help="Make only the first so many seconds.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Sampling steps. Default: the model's.", rich_help_panel=HOW)
+    ] = None,
+    scheduler: Annotated[str, typer.Option(help="euler, unipc, dpm++ or dpm++1s.", rich_help_panel=HOW)] = "euler",
+    audio_scale: Annotated[
+        str | None,
+        typer.Option(help="Guidance by the sound: 4.5, or 4.5:1->2:0 over time.", rich_help_panel=HOW),
+    ] = None,
+    text_scale: Annotated[
+        str | None, typer.Option(help="Guidance by the prompt, likewise.", rich_help_panel=HOW)
+    ] = None,
+    hybrid_steps: Annotated[
+        int | None,
+        typer.Option(help="With --video: after so many steps see its first picture only.", rich_help_panel=HOW),
+    ] = None,
+    cache: Annotated[
+        float, typer.Option(min=0, help="TeaCache: 0 computes every step, 0.3 is usual.", rich_help_panel=HOW)
+    ] = 0.0,
+    window: Annotated[
+        int | None, typer.Option(help="Latents of a window. Default: the training's.", rich_help_panel=HOW)
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Latents that windows share. Default: a quarter.", rich_help_panel=HOW)
+    ] = None,
+    join: Annotated[
+        str, typer.Option(help="blf; none, overwrite, chain or paper to compare.", rich_help_panel=HOW)
+    ] = "blf",
+    order: Annotated[
+        str, typer.Option(help="cone, waves or sweep: memory differs, the film does not.", rich_help_panel=HOW)
+    ] = "cone",
+    colour: Annotated[
+        float, typer.Option(min=0, max=1, help="Strength of the colour unification.", rich_help_panel=HOW)
+    ] = 0.0,
+    batched: Annotated[
+        bool, typer.Option("--batched", help="Ask guidance's branches as one batch.", rich_help_panel=HOW)
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=HOW)] = "auto",
+    encoders: Annotated[
+        str | None,
+        typer.Option(help="Folder of a Wan model, for models that read with UMT5 and CLIP.", rich_help_panel=HOW),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost; write nothing.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make a talking portrait of any length from a picture and a sound.
+
+    Memory does not grow with the length. Ctrl-C stops, and the same command goes on where it stopped.
+    """
+    from inference.pipeline import Pipeline
+    from inference.request import Request
+
+    request = Request(
+        image=image,
+        audio=audio,
+        video=video,
+        prompt=prompt,
+        seconds=seconds,
+        lipsync=lipsync,
+        face=face,
+        force=force,
+        seed=seed,
+        steps=steps,
+        scheduler=scheduler,
+        audio_scale=audio_scale,
+        text_scale=text_scale,
+        join=join,
+        order=order,
+        window=window,
+        overlap=overlap,
+        hybrid_steps=hybrid_steps,
+        cache=cache,
+        colour=colour,
+        scale=scale,
+        batched=batched,
+    )
+    pipeline = Pipeline.load(model, device, text=encoders)
+    prepared = pipeline.prepare(pipeline.first_window(request) if preview else request)
+    for note in prepared.notes:
+        console.notice(f"funnel: {note}")
+    if dry_run:
+        _say_cost(pipeline, prepared, as_json)
+    else:
+        _make(pipeline, prepared, out, as_json)
+
+
+def _say_cost(pipeline: Pipeline, prepared: Prepared, as_json: bool) -> None:
+    from funnel.generating import cost_rows
+
+    told = pipeline.forecast(prepared)
+    if as_json:
+        console.as_json({**asdict(told), "total_s": told.total_s, "first_s": told.first_s})
+    else:
+        console.table([console.Column("", name=True), console.Column("")], cost_rows(told))
+
+
+def _make(pipeline: Pipeline, prepared: Prepared, out: Path, as_json: bool) -> None:
+    from funnel.generating import Bar
+    from inference.request import Stopped
+    from runner.drain import Drain
+
+    with Drain() as drain:
+        try:
+            with Bar() as bar:
+                result = pipeline.generate_prepared(prepared, out, bar.show, lambda: drain.requested)
+        except Stopped:
+            drain.stop_if_requested()
+            raise
+    if as_json:
+        console.as_json({**asdict(result), "path": str(result.path)})
+    else:
+        made = f"{result.frames} pictures at {result.fps:g} fps, {result.frames / result.fps:.2f} s"
+        console.line(f"{result.path}: {made}; {result.seconds:.0f} s, {result.calls} calls of the model")

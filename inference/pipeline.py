@@ -1,0 +1,234 @@
+"""A portrait and a voice become a film here, however long: read, plan, sample, decode and write as it goes.
+
+``Pipeline.load(folder)`` opens a model; ``generate`` makes a film of it. Memory does not grow with the length: the
+sampler has a bounded number of latents in hand (``inference/orders.py``), finished ones are decoded and written at
+once. A generation that is stopped or killed goes on with the same request and the same name (``inference/work.py``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from catalogs.errors import UserError
+from inference.caches.coefficients import FILE, Coefficients, coefficients_for
+from inference.conditions import Track
+from inference.encoders import audio_encoder, image_encoder, text_encoder
+from inference.forecast import Forecast, forecast, measured
+from inference.plan import Plan, make_plan
+from inference.portrait import Portrait, read_portrait
+from inference.predictor import Predictor
+from inference.request import OnProgress, Progress, Request, Result, ShouldStop
+from inference.source_video import SourceVideo, open_source
+from inference.told import Encoders, make_track, source_latents
+from inference.voice import Voice, read_voice
+from model.audio import RATE
+from model.errors import ModelError
+from model.facts import ModelFacts
+from model.folder import ModelFolder
+from model.positions import TOKENS_PER_S
+from model.shapes import frames_of_latents
+from stages.runtime.device import torch_device
+from stages.vision.face_landmarks import load_landmarks
+from weights.registry import file_sha256
+
+_MODEL_FILES = ("model.json", FILE)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Holds what was read of a request, and the plan that follows from it.
+
+    Attributes:
+        request: what was asked for.
+        voice: the sound.
+        portrait: the picture at the model's size.
+        source: the video to edit; None for image animation.
+        plan: what is done.
+    """
+
+    request: Request
+    voice: Voice
+    portrait: Portrait
+    plan: Plan
+    source: SourceVideo | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know."""
+        of_source = () if self.source is None else self.source.warnings
+        return (*self.portrait.warnings, *self.voice.warnings, *of_source)
+
+
+class Pipeline:
+    """Makes films with one model.
+
+    Args:
+        folder: where the model came from.
+        model: all its parts; the transformer lies on ``device``.
+        encoders: of sound, text and picture.
+        device: where the model computes.
+    """
+
+    def __init__(self, folder: Path, model: ModelFolder, encoders: Encoders, device: torch.device) -> None:
+        self.folder, self.model, self._encoders, self.device = folder, model, encoders, device
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, device: str = "auto", dtype: torch.dtype | None = None, text: str | None = None
+    ) -> Pipeline:
+        """A model folder is opened, with the encoders that it was trained with.
+
+        Args:
+            folder: what training released.
+            device: auto, cpu or cuda.
+            dtype: of the transformer; None is bfloat16 on a GPU and float32 on a CPU.
+            text: folder of a Wan model in diffusers' form with its text encoder (and CLIP), for models that want it.
+
+        Raises:
+            UserError: it is no model folder, or the model or an encoder is missing or damaged.
+        """
+        where: torch.device = torch_device(device)
+        dtype = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
+        try:
+            model = ModelFolder.load(folder, dtype)
+        except ModelError as error:
+            raise UserError(str(error)) from error
+        model.transformer.to(where)
+        encoders = Encoders(
+            audio_encoder(model.facts), text_encoder(model.facts, text), image_encoder(model.facts, text)
+        )
+        return cls(Path(folder), replace(model, codec=model.codec.to(where)), encoders, where)
+
+    @property
+    def facts(self) -> ModelFacts:
+        """How the model was made and how it wants to be used."""
+        return self.model.facts
+
+    def prepare(self, request: Request) -> Prepared:
+        """A request is read and planned; nothing is written.
+
+        Raises:
+            UserError: a file cannot be used, or a number is out of range.
+        """
+        facts = self.model.facts
+        voice = read_voice(request.audio)
+        coefficients = self._coefficients() if request.cache else None
+        temporal = self.model.codec.shape.temporal
+        plan = make_plan(request, facts, self.model.transformer, temporal, voice.duration_s, coefficients)
+        source = self._source(request, plan, temporal)
+        if request.image is not None:
+            portrait = read_portrait(request.image, facts.height, facts.width, request.face, request.force)
+        elif source is not None:
+            portrait = Portrait(source.cut(source.pictures(0, 1))[0], None, None)
+        else:
+            raise UserError("nobody is to speak: give a portrait with --image, or a video to edit with --video")
+        return Prepared(request, voice, portrait, plan, source)
+
+    def first_window(self, request: Request) -> Request:
+        """The request is cut to the film's first window: a preview."""
+        latents = request.window or self.facts.window_latents
+        frames = frames_of_latents(latents, self.model.codec.shape.temporal)
+        return replace(request, seconds=frames / self.facts.fps)
+
+    def forecast(self, prepared: Prepared, timed: bool = True) -> Forecast:
+        """What a film will cost is told; nothing is written.
+
+        Args:
+            prepared: what ``prepare`` read.
+            timed: also ask the model once, to say how long it takes.
+        """
+        told = forecast(prepared.plan, self.model, len(prepared.voice.samples) * TOKENS_PER_S // RATE)
+        if not timed:
+            return told
+        track = self.track(prepared)
+        channels, _, height, width = track.image.shape[1:]
+        velocity = self.predictor(prepared, track)
+        return replace(told, evaluation_s=measured(velocity, prepared.plan, (channels, height, width)))
+
+    def generate(
+        self,
+        request: Request,
+        out: Path,
+        progress: OnProgress = lambda now: None,
+        stop: ShouldStop = lambda: False,
+        state_every_s: float = 30.0,
+    ) -> Result:
+        """A film is made; one that was stopped or killed goes on where it was.
+
+        Args:
+            request: what is wanted.
+            out: the film, an MP4 file; it is there only once it is whole.
+            progress: is told after every evaluation.
+            stop: is asked after every evaluation.
+            state_every_s: seconds between states to go on from.
+
+        Raises:
+            UserError: a file cannot be used, a number is out of range, or the film cannot be written.
+            Stopped: ``stop`` said so; the same request goes on.
+        """
+        return self.generate_prepared(self.prepare(request), out, progress, stop, state_every_s)
+
+    def generate_prepared(
+        self,
+        prepared: Prepared,
+        out: Path,
+        progress: OnProgress = lambda now: None,
+        stop: ShouldStop = lambda: False,
+        state_every_s: float = 30.0,
+    ) -> Result:
+        """A film is made of what ``prepare`` read; see ``generate``."""
+        from inference.generation import Generation
+
+        progress(Progress("reading", 0, prepared.plan.evaluations, None, 0))
+        return Generation(self, prepared, out, progress, stop, state_every_s).run()
+
+    def track(self, prepared: Prepared) -> Track:
+        """What was read of a request is encoded: everything that the model is told of the film."""
+        return make_track(
+            self.model,
+            self._encoders,
+            prepared.portrait.picture,
+            prepared.voice.samples,
+            prepared.request.prompt,
+            max(map(len, prepared.plan.layout.windows)),
+            None
+            if prepared.source is None
+            else source_latents(self.model.codec, prepared.source, prepared.plan.layout.latents),
+        )
+
+    def predictor(self, prepared: Prepared, track: Track) -> Predictor:
+        """The model, told of a track, predicts velocities of its windows."""
+        plan = prepared.plan
+        return Predictor(
+            self.model.transformer,
+            track,
+            plan.guidance,
+            plan.schedule.levels,
+            hybrid_steps=prepared.request.hybrid_steps,
+            batched=prepared.request.batched,
+            cache=plan.cache,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the model's numbers: the folder's facts, and how large its weights are."""
+        found = {name: file_sha256(self.folder / name) for name in _MODEL_FILES if (self.folder / name).is_file()}
+        weights = sorted((self.folder / "transformer").glob("*.safetensors"))
+        sizes = repr([(path.name, path.stat().st_size) for path in weights])
+        found["weights"] = hashlib.sha256(sizes.encode()).hexdigest()
+        dtype = str(self.model.transformer.patch_embedding.weight.dtype).removeprefix("torch.")
+        return found | {"dtype": dtype, "device": self.device.type}
+
+    def _source(self, request: Request, plan: Plan, temporal: int) -> SourceVideo | None:
+        if request.video is None:
+            return None
+        facts = self.facts
+        frames = frames_of_latents(plan.layout.latents, temporal)
+        return open_source(request.video, facts.fps, facts.height, facts.width, frames, load_landmarks("mesh", "cpu"))
+
+    def _coefficients(self) -> Coefficients | None:
+        return coefficients_for(self.folder) if (self.folder / FILE).is_file() else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -158,17 +158,51 @@ def talking_pool(
     return lips
 
 
+def long_take(folder: str | Path, seconds: float, sources: int, size: int = 320, seed: int = 0) -> LipTruth:
+    """Make one long source that says what no source of a pool says: ``unheard/take_SECONDS.mp4``, with its truth.
+
+    Args:
+        folder: Local folder, made if need be; not the pool's, as a long take is no part of it.
+        seconds: Of the take, about.
+        sources: How many the pool has, of this size and seed.
+        size: Width and height in pixels, even.
+        seed: The pool's.
+
+    Raises:
+        SpeechError, ImportError: As ``talking_pool``.
+    """
+    folder, sentences = Path(folder), Sentences(seed)
+    for name in ("unheard", LIPS_FOLDER):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for _ in islice(recipes_of(size, seed, sentences=sentences), sources):
+        pass  # what the pool says is drawn first, so the take says something else
+    said: list[str] = []
+    while _spoken_s(said, VOICES[0]) < seconds + _CUT_S:
+        said.append(sentences.unheard())
+    recipe = Recipe(f"take_{seconds:g}", False, tuple(said), VOICES[0], size, seed * 1_000_003 + sources)
+    if not _is_made(folder, recipe):
+        _make(folder, recipe)
+    return _read(folder / LIPS_FOLDER / f"{recipe.name}.json")
+
+
 def load_lips(folder: str | Path) -> dict[str, LipTruth]:
     """Read the truth of every source of a talking pool, by file name (``talk_00000.mp4``); empty if there is none."""
     known = [_read(path) for path in sorted((Path(folder) / LIPS_FOLDER).glob("*.json"))]
     return {Path(lips.file).name: lips for lips in known}
 
 
-def recipes_of(size: int = 320, seed: int = 0, unheard_share: float = 0.12) -> Iterator[Recipe]:
-    """Yield the recipe of one source after the other, without end. The second source is the first unheard one."""
+def recipes_of(
+    size: int = 320, seed: int = 0, unheard_share: float = 0.12, sentences: Sentences | None = None
+) -> Iterator[Recipe]:
+    """Yield the recipe of one source after the other, without end. The second source is the first unheard one.
+
+    Args:
+        size, seed, unheard_share: See ``talking_pool``.
+        sentences: Where the sentences are drawn, new ones of this seed; to know what has been drawn.
+    """
     if not 0 < unheard_share < 1:
         raise ValueError(f"unheard_share must lie between 0 and 1, not {unheard_share}")
-    sentences = Sentences(seed)
+    sentences = sentences or Sentences(seed)
     made = {True: 0, False: 0}
     while True:
         index = sum(made.values())
@@ -200,8 +234,7 @@ def _studio() -> Studio:
 
 def _make(folder: Path, recipe: Recipe) -> str:
     """Render a source, then write its truth: a source counts only once its truth is there. Return its name."""
-    lines_s = sum(synthesise(text, recipe.voice, _RATE).duration_s + _GAP_S for text in recipe.sentences)
-    spec = _spec(recipe, round((lines_s - _GAP_S - _CUT_S) * FPS))
+    spec = _spec(recipe, round((_spoken_s(recipe.sentences, recipe.voice) - _CUT_S) * FPS))
     unfinished = folder / f"{recipe.file}.part"
     render(spec, unfinished, _studio())
     unfinished.replace(folder / recipe.file)
@@ -218,6 +251,16 @@ def _make(folder: Path, recipe: Recipe) -> str:
     )
     _write_json(folder / LIPS_FOLDER / f"{recipe.name}.json", asdict(lips))
     return recipe.name
+
+
+def _spoken_s(sentences: Sequence[str], voice: str) -> float:
+    """Return how long it takes to say sentences with pauses between them."""
+    return sum(_sentence_s(text, voice) + _GAP_S for text in sentences) - _GAP_S
+
+
+@cache
+def _sentence_s(text: str, voice: str) -> float:
+    return synthesise(text, voice, _RATE).duration_s
 
 
 def _spec(recipe: Recipe, n_frames: int) -> SourceSpec:

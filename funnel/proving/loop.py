@@ -46,12 +46,14 @@ class Generated:
         frames: uint8 [T, H, W, 3] RGB.
         fps: Frames per second.
         sound: float32 [N], mono, 16 kHz, -1 to 1.
+        other: What it is written with for comparison; None takes the next video's sound.
     """
 
     name: str
     frames: npt.NDArray[np.uint8]
     fps: int
     sound: npt.NDArray[np.float32]
+    other: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,19 +91,19 @@ def write_loop_pool(folder: Path, videos: Sequence[Generated]) -> None:
 
     Args:
         folder: Local folder; gets ``own_sound/NAME.mp4`` and ``other_sound/NAME.mp4``.
-        videos: Two at least, with different sounds; the sound of another is cut or filled up with silence, so videos
-            should be of about one length.
+        videos: Two at least, with different sounds, or one with a second sound; the sound of another is cut or
+            filled up with silence, so videos should be of about one length.
 
     Raises:
-        ValueError: There are fewer than two videos.
+        ValueError: There is one video, and no other sound for it.
     """
-    if len(videos) < 2:
+    if len(videos) < 2 and any(video.other is None for video in videos):
         raise ValueError("another clip's sound needs two videos at least")
     for name in (OWN, OTHER):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for index, video in enumerate(videos):
         scale = -(-SMALLEST_PX // min(video.frames.shape[1:3]))
-        other = videos[(index + 1) % len(videos)].sound
+        other = videos[(index + 1) % len(videos)].sound if video.other is None else video.other
         write_film(folder / OWN / f"{video.name}.mp4", video.frames, video.sound, video.fps, scale)
         write_film(folder / OTHER / f"{video.name}.mp4", video.frames, other, video.fps, scale)
 

@@ -10,16 +10,22 @@ from pathlib import Path
 import numpy as np
 
 from catalogs.media.film import write_film
-from curation.demo.talking import LipTruth
+from curation.demo.talking import LipTruth, long_take
 from funnel.proving.chain import Killing
 from funnel.proving.figures import Figure, at_least, at_most, skipped, stated
 from funnel.proving.loop import Generated, Judged, by_sound, judge, mean_confidence, write_loop_pool
+from funnel.proving.minutes import Spoken as Long
+from funnel.proving.minutes import Take, speak
 from funnel.proving.mouth import Spread
 from funnel.proving.sheet import SheetClip, write_sheet
 from funnel.proving.speaking import Listener, Spoken
+from inference.pipeline import Pipeline
 from training.config import TrainConfig
 
 OWN_R, OTHER_R, WORST_GAP, WORSE_BY = 0.85, 0.3, 0.2, 0.3  #: the bars
+MINUTE_R, SEAM = 0.85, 1.1  #: the bars of a minute
+_MINUTE_S = 60.0
+_MINUTE = "minute"  # name of its films in the funnel's pool
 _NO_TRUTH = "the truth of these lips is not known"
 _SHOWN = 3  # clips on the contact sheet
 _FILM_SCALE = 4
@@ -54,7 +60,8 @@ def measure(
     spoken = [listener.speak(model, seed) for seed in seeds]
     heard = listener.heard(model)
     _leave(folder, listener, spoken[0], model)
-    judged = _loop(folder, listener, spoken[0])
+    minute = _speak_a_minute(folder, len(lips), seeds[0]) if lips else None
+    judged = _loop(folder, listener, spoken[0], minute)
     figures = [
         *(_mouths(listener, spoken, deaf, seeds) if lips else [skipped("mouth in generated video", _NO_TRUTH)]),
         at_least(
@@ -66,6 +73,7 @@ def measure(
         ),
         _killed(killing),
         *_judged(judged),
+        *(_minute_figures(listener, *minute, judged) if minute else [skipped("a minute of speech", _NO_TRUTH)]),
     ]
     facts: dict[str, object] = {
         "heldout": asdict(heard),
@@ -113,22 +121,62 @@ def _killed(killing: Killing | None) -> Figure:
     return at_least(name, killing.same / killing.repeated, 1.0, f"{note}; {killing.repeated} logged steps", ".0%")
 
 
-def _judged(judged: list[Judged]) -> list[Figure]:
-    own, other = by_sound(judged)
-    kept = [sum(clip.kept for clip in clips) / max(1, len(clips)) for clips in (own, other)]
+def _speak_a_minute(folder: Path, sources: int, seed: int) -> tuple[Take, Long]:
+    """Let the model speak a minute of sentences that no source of the pool says, and leave it as the film."""
+    truth = long_take(folder / "take", _MINUTE_S, sources, seed=seed)
+    take = Take(folder / "take" / truth.file, truth)
+    made = speak(Pipeline.load(folder / "model", device="cpu"), take.request(seed=seed))
+    fps = round(made.prepared.plan.fps)
+    write_film(folder / "speaks.mp4", made.frames, made.prepared.voice.samples, fps, _FILM_SCALE)
+    return take, made
+
+
+def _minute_figures(listener: Listener, take: Take, made: Long, judged: list[Judged]) -> list[Figure]:
+    own, other = ([clip for clip in clips if _MINUTE in clip.file] for clips in by_sound(judged))
+    offsets = [abs(clip.sync_offset_frames) for clip in own if clip.sync_offset_frames is not None]
+    windows = len(made.prepared.plan.layout.windows)
+    length = f"{len(made.frames) / made.prepared.plan.fps:.0f} s, {windows} windows"
     return [
-        stated("the funnel keeps, own sound", kept[0], f"sync confidence {mean_confidence(own):.2f}", ".0%"),
-        stated("the funnel keeps, another's sound", kept[1], f"sync confidence {mean_confidence(other):.2f}", ".0%"),
+        at_least("a minute: mouth, own sound, r", made.mouth_r(listener.reader, take.truth), MINUTE_R, length),
+        at_most("a minute: change at seams over elsewhere", made.seam_ratio, SEAM, "fused", ".2f"),
+        at_least("a minute: the funnel keeps it", _kept(own), 1.0, _why(own, offsets), ".0%"),
+        at_most("a minute: the funnel keeps it with other sound", _kept(other), 0.0, _why(other, []), ".0%"),
     ]
 
 
-def _loop(folder: Path, listener: Listener, spoken: Spoken) -> list[Judged]:
+def _why(clips: list[Judged], offsets: list[float]) -> str:
+    """Say what the funnel found: the sync, or what dropped a clip."""
+    said = f"sync confidence {mean_confidence(clips):.2f}"
+    said += f", offset {max(offsets):.0f}" if offsets else ""
+    reasons = sorted({clip.why for clip in clips if clip.why})
+    return "; ".join([said, *reasons[:2]])
+
+
+def _kept(clips: list[Judged]) -> float:
+    return sum(clip.kept for clip in clips) / max(1, len(clips))
+
+
+def _judged(judged: list[Judged]) -> list[Figure]:
+    own, other = ([clip for clip in clips if _MINUTE not in clip.file] for clips in by_sound(judged))
+    notes = [f"sync confidence {mean_confidence(clips):.2f}" for clips in (own, other)]
+    return [
+        stated("the funnel keeps, own sound", _kept(own), notes[0], ".0%"),
+        stated("the funnel keeps, another's sound", _kept(other), notes[1], ".0%"),
+    ]
+
+
+def _loop(folder: Path, listener: Listener, spoken: Spoken, minute: tuple[Take, Long] | None) -> list[Judged]:
     """Give the generated videos back to the funnel."""
     fps = round(listener.clips.window.fps)
     videos = [
         Generated(listener.clips.clip_id(row), frames, fps, listener.sound(row))
         for row, frames in zip(listener.rows, spoken.frames, strict=True)
     ]
+    if minute is not None:
+        made = minute[1]
+        sound = made.prepared.voice.samples
+        other = np.roll(sound, len(sound) // 2)
+        videos.append(Generated(_MINUTE, made.frames, round(made.prepared.plan.fps), sound, other))
     pool, catalog = folder / "generated" / "pool", folder / "generated" / "catalog"
     shutil.rmtree(folder / "generated", ignore_errors=True)
     write_loop_pool(pool, videos)

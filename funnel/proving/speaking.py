@@ -77,6 +77,12 @@ class Listener:
         known = self._lips[Path(table["path"][row].as_py()).name]
         return known.openings(round(table["start_s"][row].as_py() * known.fps), self._frames)
 
+    @property
+    def reader(self) -> MouthReader:
+        """Return what reads mouths, where the truth of the lips is known."""
+        assert self._reader is not None
+        return self._reader
+
     def reader_r(self) -> Spread:
         """Return r of the reader on the real held-out clips: what it reads of real lips it never saw."""
         assert self._reader is not None

@@ -13,7 +13,7 @@ import pytest
 from curation.demo.pool import TRUTH_FILE
 from curation.demo.portrait import PortraitView
 from curation.demo.sentences import runs_of
-from curation.demo.talking import LipTruth, Recipe, load_lips, recipes_of, talking_pool
+from curation.demo.talking import LipTruth, Recipe, load_lips, long_take, recipes_of, talking_pool
 
 pytest.importorskip("espeakng_loader", reason="eSpeak NG (espeakng_loader) is not installed")
 pytest.importorskip("skimage", reason="the portrait's photo (scikit-image) is not installed")
@@ -144,6 +144,25 @@ def test_a_wrong_size_or_share_is_said(wrong: dict, words: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_a_long_take_says_what_no_source_of_the_pool_says(tmp_path: Path) -> None:
+    take = long_take(tmp_path, 20.0, sources=4, size=64)
+    assert take.file == "unheard/take_20.mp4"
+    assert 20 <= len(take.opening) / take.fps < 30, "whole sentences"
+    assert len(decoded(tmp_path / take.file)) == len(take.opening)
+    heard = {
+        run
+        for recipe in islice(recipes_of(64), 4)
+        if recipe.heard
+        for text in recipe.sentences
+        for run in runs_of(text)
+    }
+    assert heard
+    assert not heard & set(runs_of(take.text))
+    before = stamps(tmp_path.rglob("*.mp4"))
+    assert long_take(tmp_path, 20.0, sources=4, size=64) == take
+    assert stamps(tmp_path.rglob("*.mp4")) == before
+
+
 def test_two_processes_make_the_pool_of_one(tmp_path: Path) -> None:
     both = [
         talking_pool(tmp_path / f"{n}", 0.9, size=64, workers=n, progress=lambda made, wanted: None) for n in (1, 2)

@@ -17,11 +17,9 @@ HOW = "How it is made"
 
 
 def generate(
-    audio: Annotated[Path, typer.Option(help="What is spoken: any file with sound; it decides the length.")],
-    model: Annotated[Path, typer.Option(help="Folder of a model, as training releases it.")],
-    image: Annotated[
-        Path | None, typer.Option(help="The portrait: a picture, or a video whose first picture is taken.")
-    ] = None,
+    audio: options.Voice,
+    model: options.Model,
+    image: options.Portrait = None,
     out: Annotated[Path, typer.Option(help="The film, an MP4 file.")] = Path("out.mp4"),
     video: Annotated[Path | None, typer.Option(help="A video to edit: only the lower face in it is made anew.")] = None,
     lipsync: Annotated[
@@ -29,11 +27,11 @@ def generate(
     ] = False,
     prompt: Annotated[str, typer.Option(help="What is to be seen, in words.")] = "",
     face: Annotated[int | None, typer.Option(min=1, help="Which of several faces, from the left.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Go on although no face is found.")] = False,
+    force: options.Force = False,
     seed: Annotated[int, typer.Option(help="Of the noise; the same seed makes the same film.")] = 0,
     scale: Annotated[int, typer.Option(min=1, max=8, help="Make the film's pictures so many times larger.")] = 1,
     preview: Annotated[bool, typer.Option("--preview", help="Make the first window only.")] = False,
-    seconds: Annotated[float | None, typer.Option(help="Make only the first so many seconds.")] = None,
+    seconds: options.Seconds = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Sampling steps. Default: the model's.", rich_help_panel=HOW)
     ] = None,
@@ -70,17 +68,15 @@ def generate(
     batched: Annotated[
         bool, typer.Option("--batched", help="Ask guidance's branches as one batch.", rich_help_panel=HOW)
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=HOW)] = "auto",
-    encoders: Annotated[
-        str | None,
-        typer.Option(help="Folder of a Wan model, for models that read with UMT5 and CLIP.", rich_help_panel=HOW),
-    ] = None,
+    device: options.Device = "auto",
+    encoders: options.Encoders = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost; write nothing.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make a talking portrait of any length from a picture and a sound.
+    """Make a talking portrait of any length.
 
-    Memory does not grow with the length. Ctrl-C stops, and the same command goes on where it stopped.
+    A picture and a sound become a film. Memory does not grow with the length. Ctrl-C stops, and the same command goes
+    on where it stopped.
     """
     from inference.pipeline import Pipeline
     from inference.request import Request

@@ -17,7 +17,9 @@ from funnel import (
     demo,
     doctor,
     explain,
+    fit_cache,
     gc,
+    generate,
     labels,
     lots,
     models,
@@ -28,6 +30,7 @@ from funnel import (
     run,
     runs,
     sample,
+    serve,
     snapshot,
     status,
     verify,
@@ -36,7 +39,7 @@ from funnel.command_line import CONTEXT, run_command_line
 from funnel.exit_codes import ExitCode
 
 #: The panels of the help, in its order. It shows the first sentence of each command, which fits one line.
-RUN, LOOK, PEOPLE, TAKE_OUT, UPKEEP, SET_UP = "Run", "Look", "People", "Take out", "Upkeep", "Set-up"
+RUN, LOOK, PEOPLE, TAKE_OUT, MAKE, UPKEEP, SET_UP = "Run", "Look", "People", "Take out", "Make", "Upkeep", "Set-up"
 
 
 def _version(wanted: bool) -> None:
@@ -82,6 +85,10 @@ app.command("accept", rich_help_panel=PEOPLE)(accept.accept)
 app.command("calibrate", rich_help_panel=PEOPLE)(calibrate.calibrate)
 
 app.command("snapshot", rich_help_panel=TAKE_OUT)(snapshot.snapshot)
+
+app.command("generate", rich_help_panel=MAKE)(generate.generate)
+app.command("serve", rich_help_panel=MAKE)(serve.serve)
+app.command("fit-cache", rich_help_panel=MAKE)(fit_cache.fit_cache)
 
 app.command("compact", rich_help_panel=UPKEEP)(compact.compact)
 app.command("verify", rich_help_panel=UPKEEP)(verify.verify)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,3 +65,18 @@ RayAddress = Annotated[
     ),
 ]
 DrainSeconds = Annotated[float, typer.Option(min=0, help="Seconds to finish clips in hand after SIGTERM or Ctrl-C.")]
+
+# --- how a film is made: generate, serve, fit-cache -------------------------------------------------------------------
+
+Model = Annotated[Path, typer.Option("--model", help="Folder of a model, as training releases it.")]
+Portrait = Annotated[
+    Path | None, typer.Option("--image", help="The portrait: a picture, or a video whose first picture is taken.")
+]
+Voice = Annotated[Path, typer.Option("--audio", help="What is spoken: any file with sound; it decides the length.")]
+Seconds = Annotated[float | None, typer.Option("--seconds", min=0.04, help="Only the first so many seconds.")]
+Force = Annotated[bool, typer.Option("--force", help="Go on although no face is found.")]
+Device = Annotated[str, typer.Option("--device", help="Where the model runs: auto, cpu or cuda.")]
+Encoders = Annotated[
+    str | None,
+    typer.Option("--encoders", help="Folder of a Wan model, for models that read with UMT5 and see with CLIP."),
+]

@@ -28,6 +28,7 @@ _HOP = WRITTEN_RATE // 10
 _SPAN = 60 * WRITTEN_RATE  # of each such span one excerpt is kept, of the first and the last
 _REACH = WRITTEN_RATE // 10  # an excerpt is looked for so far to either side
 _QUIET = 1e-3  # added to a loudness, so that silence is like nothing
+_AS_GOOD = 0.99  #: share of the best likeness that counts as the best
 _LEAST_RISE = 1e-6  # of power, from an excerpt's first half to its second
 
 
@@ -233,8 +234,13 @@ def _overlay(window: Float, samples: Float, at: int) -> None:
 
 
 def _shift(window: Float, samples: Float) -> int:
-    """Return by how many samples an excerpt is late in its window."""
+    """Return by how many samples an excerpt is late in its window.
+
+    A steady tone is like itself a period later: of places that are as good, the nearest counts.
+    """
     likeness = scipy.signal.correlate(window.astype(np.float64), samples, mode="valid")
     power = np.concatenate([[0], np.cumsum(np.square(window.astype(np.float64)))])
     loudness = np.sqrt(np.maximum(power[len(samples) :] - power[: -len(samples)], 0))
-    return int((likeness / (loudness + _QUIET)).argmax()) - _REACH
+    likeness /= loudness + _QUIET
+    lags = np.flatnonzero(likeness >= _AS_GOOD * likeness.max()) - _REACH
+    return int(lags[np.abs(lags).argmin()])

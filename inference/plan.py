@@ -172,7 +172,7 @@ def _cache(request: Request, facts: ModelFacts, own: Coefficients | None) -> Tea
     coefficients = own or _published_for(facts)
     if coefficients is None:
         raise UserError(
-            "the cache has no coefficients for this model: fit them with `funnel calibrate-cache`, or leave --cache out"
+            "the cache has no coefficients for this model: fit them with `funnel fit-cache`, or leave --cache out"
         )
     return TeaCache(coefficients, alpha=request.cache)
 

@@ -212,8 +212,8 @@ class SamplingConfig:
 
     Attributes:
         steps: sampling steps, also of the sample videos.
-        audio_scale: guidance by the sound, 0: none; sample videos are made without. The paper uses 4.5.
-        text_scale: guidance by the text, 0: none.
+        audio_scale: guidance by the sound, 0: none; also of the sample videos. The paper uses 4.5.
+        text_scale: guidance by the text, 0: none; sample videos are made without.
     """
 
     steps: int = 16

@@ -79,14 +79,21 @@ def window_batch(clips: TrainingClips, rows: list[int], seed: int = 0, sound_of:
 def sampled(network: AudioWanTransformer, batch: Batch, config: TrainConfig, group: Group) -> Tensor:
     """Return the latents [B, C, W, h, w] that the model makes of a batch's noise and conditions.
 
-    The first picture of a video is given, and stays as it was given.
+    The first picture of a video is given, and stays as it was given. Guidance by the sound is that of the config;
+    guidance by the text is left out.
     """
     moved = batch.to(group.device)
+    deaf = replace(moved, audio_gate=torch.zeros_like(moved.audio_gate))
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    scale = config.sampling.audio_scale
+
+    def told(batch: Batch, latents: Tensor, level: float) -> Tensor:
+        at = replace(batch, level=torch.full_like(batch.level, level))
+        return predict(network, at, torch.cat([latents, batch.condition], 1), dtype).float()
 
     def velocity(latents: Tensor, level: float) -> Tensor:
-        at = replace(moved, level=torch.full_like(moved.level, level))
-        return predict(network, at, torch.cat([latents, moved.condition], 1), dtype).float()
+        full = told(moved, latents, level)
+        return full + scale * (full - told(deaf, latents, level)) if scale else full
 
     made = sample(velocity, moved.noise, sampling_levels(config.sampling.steps, config.flow.shift))
     known, given = moved.condition.split([moved.condition.shape[1] - made.shape[1], made.shape[1]], 1)

@@ -21,6 +21,7 @@ PANELS = {
     "Look": ["status", "runs", "query", "explain", "report", "cost"],
     "People": ["sample", "annotate", "lots", "accept", "calibrate", "labels"],
     "Take out": ["snapshot"],
+    "Make": ["generate", "serve", "fit-cache"],
     "Upkeep": ["compact", "verify", "gc"],
     "Set-up": ["doctor", "demo", "prove", "models"],
 }

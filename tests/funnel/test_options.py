@@ -14,12 +14,18 @@ from funnel.stage import ingest_app, stage_app
 
 #: Options of one name that are about another thing in each command.
 OF_ONE_COMMAND = {
+    "--dry-run",  # of files to remove, of a film
+    "--out",  # a page, a film
+    "--overlap",  # of annotators, of windows
+    "--port",  # of the annotation page, of the server
+    "--steps",  # of a training, of a sampling
+    "--to",  # of a proof, of jobs
     "--catalog",  # to be opened, to be made, of the demo
     "--format",  # of an answer, of a lot
     "--limit",  # of rows, of runs
     "--name",  # of a lot, of a snapshot
     "--pool",  # of the demo, of a proof
-    "--seed",  # of a sample, of a proof
+    "--seed",  # of a sample, of a proof, of a film
     "--stage",  # of which something is asked; of failures, any number
 }
 

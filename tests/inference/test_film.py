@@ -266,3 +266,13 @@ def test_of_an_hour_of_sound_two_excerpts_are_kept() -> None:
     early, late = heard.found()
     assert early.start < 60 * WRITTEN_RATE
     assert late.start >= 180 * WRITTEN_RATE
+
+
+@pytest.mark.parametrize("pitch_hz", [127, 440, 1000])
+def test_a_steady_tone_is_found_where_it_is(pitch_hz: int, tmp_path: Path) -> None:
+    """It is like itself a period later."""
+    tone = 0.3 * np.sin(2 * np.pi * pitch_hz * np.arange(2 * 48_000) / 48_000)
+    with FilmWriter(tmp_path / "film.mp4", 25, blocks(tone[None].astype(np.float32))) as film:
+        film.write(np.zeros((50, 16, 16, 3), np.uint8))
+    assert film.facts is not None
+    assert film.facts.sound_offset_ms == pytest.approx(0, abs=1)

@@ -116,4 +116,4 @@ class Annotator:
         entries = (json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance"))
         sent = (entry["params"] for entry in entries if entry["method"] == "Network.requestWillBeSent")
         addresses = (urlsplit(params["request"]["url"]) for params in sent)
-        return {address.hostname for address in addresses if address.scheme not in ("chrome", "data")}
+        return {address.hostname for address in addresses if address.scheme in ("http", "https", "ws", "wss")}

@@ -18,7 +18,19 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent.parent
-_BUILT_ON = ("catalogs", "model", "runner", "stages", "curation", "training", "inference", "funnel", "docs", "scripts", "tests")
+_BUILT_ON = (
+    "catalogs",
+    "model",
+    "runner",
+    "stages",
+    "curation",
+    "training",
+    "inference",
+    "funnel",
+    "docs",
+    "scripts",
+    "tests",
+)
 
 
 def copy_house(folder: Path) -> Path:

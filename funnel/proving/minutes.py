@@ -19,6 +19,7 @@ from inference.pipeline import Pipeline, Prepared
 from inference.request import Request
 from inference.told import pixels_of
 from inference.windows import Layout
+from model.audio import RATE
 
 Float = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
@@ -57,6 +58,12 @@ class Spoken:
     prepared: Prepared
     latents: Tensor
     frames: Image
+
+    @property
+    def sound(self) -> Float:
+        """Return the sound of the frames, float32 [N], mono, 16 kHz."""
+        n = round(len(self.frames) / self.prepared.plan.fps * RATE)
+        return self.prepared.voice.samples[:n]
 
     @cached_property
     def seam_ratio(self) -> float:

@@ -20,11 +20,13 @@ from funnel.proving.mouth import Spread
 from funnel.proving.sheet import SheetClip, write_sheet
 from funnel.proving.speaking import Listener, Spoken
 from inference.pipeline import Pipeline
+from model.audio import RATE
 from training.config import TrainConfig
 
 OWN_R, OTHER_R, WORST_GAP, WORSE_BY = 0.85, 0.3, 0.2, 0.3  #: the bars
 MINUTE_R, SEAM = 0.85, 1.1  #: the bars of a minute
 _MINUTE_S = 60.0
+_PART_S = 15.0
 _MINUTE = "minute"  # name of its films in the funnel's pool
 _NO_TRUTH = "the truth of these lips is not known"
 _SHOWN = 3  # clips on the contact sheet
@@ -125,9 +127,9 @@ def _speak_a_minute(folder: Path, sources: int, seed: int) -> tuple[Take, Long]:
     """Let the model speak a minute of sentences that no source of the pool says, and leave it as the film."""
     truth = long_take(folder / "take", _MINUTE_S, sources, seed=seed)
     take = Take(folder / "take" / truth.file, truth)
-    made = speak(Pipeline.load(folder / "model", device="cpu"), take.request(seed=seed))
+    made = speak(Pipeline.load(folder / "model", device="cpu"), take.request(seed=seed, seconds=_MINUTE_S))
     fps = round(made.prepared.plan.fps)
-    write_film(folder / "speaks.mp4", made.frames, made.prepared.voice.samples, fps, _FILM_SCALE)
+    write_film(folder / "speaks.mp4", made.frames, made.sound, fps, _FILM_SCALE)
     return take, made
 
 
@@ -173,14 +175,24 @@ def _loop(folder: Path, listener: Listener, spoken: Spoken, minute: tuple[Take, 
         for row, frames in zip(listener.rows, spoken.frames, strict=True)
     ]
     if minute is not None:
-        made = minute[1]
-        sound = made.prepared.voice.samples
-        other = np.roll(sound, len(sound) // 2)
-        videos.append(Generated(_MINUTE, made.frames, round(made.prepared.plan.fps), sound, other))
+        videos += _parts(minute[1])
     pool, catalog = folder / "generated" / "pool", folder / "generated" / "catalog"
     shutil.rmtree(folder / "generated", ignore_errors=True)
     write_loop_pool(pool, videos)
     return judge(pool, catalog)
+
+
+def _parts(made: Long) -> list[Generated]:
+    """Cut a minute into parts that are no longer than the funnel wants clips to be; each also gets another's sound."""
+    fps = round(made.prepared.plan.fps)
+    n, other = round(_PART_S * fps), np.roll(made.sound, len(made.sound) // 2)
+    parts = []
+    for number, first in enumerate(range(0, len(made.frames) - n + 1, n)):
+        heard = slice(round(first / fps * RATE), round((first + n) / fps * RATE))
+        parts.append(
+            Generated(f"{_MINUTE}_{number}", made.frames[first : first + n], fps, made.sound[heard], other[heard])
+        )
+    return parts
 
 
 def _leave(folder: Path, listener: Listener, spoken: Spoken, model: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -68,6 +69,22 @@ def generate(
     batched: Annotated[
         bool, typer.Option("--batched", help="Ask guidance's branches as one batch.", rich_help_panel=HOW)
     ] = False,
+    dtype: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option(help="Of the numbers; auto: bf16 on a GPU.", rich_help_panel=HOW)
+    ] = "auto",
+    quantise: Annotated[
+        Literal["none", "fp8"], typer.Option(help="How weights are stored.", rich_help_panel=HOW)
+    ] = "none",
+    offload: Annotated[
+        Literal["none", "model", "group"],
+        typer.Option(help="Keep weights in the host's memory, and bring them when asked.", rich_help_panel=HOW),
+    ] = "none",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the blocks: slow to begin, then faster.", rich_help_panel=HOW)
+    ] = False,
+    sequence: Annotated[
+        int, typer.Option(min=1, help="With torchrun: processes that share each window.", rich_help_panel=HOW)
+    ] = 1,
     device: options.Device = "auto",
     encoders: options.Encoders = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost; write nothing.")] = False,
@@ -77,8 +94,13 @@ def generate(
 
     A picture and a sound become a film. Memory does not grow with the length. Ctrl-C stops, and the same command goes
     on where it stopped.
+
+    Several processes share the windows: `torchrun --nproc-per-node 8 -m funnel generate …`; with `--sequence 2`, two
+    and two of them share each window.
     """
+    from inference.parallel.group import from_environment, joined
     from inference.pipeline import Pipeline
+    from inference.placing import Placing, numbers_of
     from inference.request import Request
 
     request = Request(
@@ -105,20 +127,24 @@ def generate(
         scale=scale,
         batched=batched,
     )
-    pipeline = Pipeline.load(model, device, text=encoders)
-    prepared = pipeline.prepare(pipeline.first_window(request) if preview else request)
-    for note in prepared.notes:
-        console.notice(f"funnel: {note}")
-    if dry_run:
-        _say_cost(pipeline, prepared, as_json)
-    else:
-        _make(pipeline, prepared, out, as_json)
+    with joined(from_environment(sequence, device)) as group:
+        placing = Placing(offload, compile, quantise)
+        pipeline = Pipeline.load(model, device, numbers_of(dtype), encoders, group, placing)
+        prepared = pipeline.prepare(pipeline.first_window(request) if preview else request)
+        for note in prepared.notes if group.is_first else ():
+            console.notice(f"funnel: {note}")
+        if dry_run:
+            _say_cost(pipeline, prepared, as_json)
+        else:
+            _make(pipeline, prepared, out, as_json)
 
 
 def _say_cost(pipeline: Pipeline, prepared: Prepared, as_json: bool) -> None:
     from funnel.generating import cost_rows
 
     told = pipeline.forecast(prepared)
+    if not pipeline.group.is_first:
+        return
     if as_json:
         console.as_json({**asdict(told), "total_s": told.total_s, "first_s": told.first_s})
     else:
@@ -132,11 +158,14 @@ def _make(pipeline: Pipeline, prepared: Prepared, out: Path, as_json: bool) -> N
 
     with Drain() as drain:
         try:
-            with Bar() as bar:
-                result = pipeline.generate_prepared(prepared, out, bar.show, lambda: drain.requested)
+            with Bar() if pipeline.group.is_first else nullcontext() as bar:
+                show = bar.show if bar else lambda now: None
+                result = pipeline.generate_prepared(prepared, out, show, lambda: drain.requested)
         except Stopped:
             drain.stop_if_requested()
             raise
+    if not pipeline.group.is_first:
+        return
     if as_json:
         console.as_json({**asdict(result), "path": str(result.path)})
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from inference.colour import ColourUnifier
 from inference.film import FilmWriter
-from inference.fusion import Fusion
+from inference.fusion import FusionState
 from inference.joins import joined
 from inference.noise import noise
+from inference.parallel.windows import SharedFusion
 from inference.portrait import Portrait
 from inference.request import OnProgress, Progress, Result, ShouldStop, Stopped
 from inference.told import Pixels, pixels_of
@@ -26,6 +27,8 @@ from weights.registry import file_sha256
 
 if TYPE_CHECKING:
     from inference.pipeline import Pipeline, Prepared
+
+_GO_ON, _SAVE, _STOP = range(3)  #: what a process wishes after each tick; the largest of all counts
 
 
 class Generation:
@@ -63,24 +66,59 @@ class Generation:
         """The film is made; see ``Pipeline.generate``."""
         began = time.monotonic()
         facts = self._facts()
-        voice, plan = self._prepared.voice, self._plan
-        with Work(self._out, facts, self._state_every_s) as work:
-            with FilmWriter(self._out, plan.fps, voice.blocks(), voice.channels) as film:
-                for pictures in self._pictures(self._latents(work)):
-                    film.write(pictures)
-                    self._frames = film.frames
-                self._tell("writing")
-            work.remove()
+        if self._pipeline.group.is_first:
+            self._write(facts)
+        else:
+            self._help()
         return Result(
             path=self._out,
-            frames=film.frames,
-            fps=plan.fps,
-            duration_s=voice.duration_s,
+            frames=self._frames,
+            fps=self._plan.fps,
+            duration_s=self._prepared.voice.duration_s,
             seconds=time.monotonic() - began,
             calls=self._predictor.calls,
             notes=self._prepared.notes,
             facts=facts,
         )
+
+    def _write(self, facts: dict[str, Any]) -> None:
+        voice = self._prepared.voice
+        with Work(self._out, facts, self._state_every_s) as work:
+            with FilmWriter(self._out, self._plan.fps, voice.blocks(), voice.channels) as film:
+                for pictures in self._pictures(self._latents(work)):
+                    film.write(pictures)
+                    self._frames = film.frames
+                self._tell("writing")
+            work.remove()
+
+    def _help(self) -> None:
+        """Sample this process' share of the windows; the first process writes the film."""
+        if self._plan.request.join != "blf":
+            return
+        fusion = self._fusion(None, {})
+        while not fusion.is_done:
+            fusion.advance()
+            wish = fusion.agreed(_STOP if self._stop() else _GO_ON)
+            if wish != _GO_ON:
+                fusion.state()
+                fusion.gathered(self._predictor.state())
+            if wish == _STOP:
+                raise Stopped
+
+    def _fusion(self, state: FusionState | None, kept: Mapping[str, Tensor]) -> SharedFusion:
+        fusion = SharedFusion(
+            self._plan.layout,
+            self._plan.request.order,
+            self._plan.schedule,
+            self._predictor,
+            self._noise,
+            self._pipeline.group,
+            state,
+        )
+        self._predictor.restore(fusion.shared_out(kept))
+        self._evaluated = self._began_with = fusion.evaluated
+        self._began_at = time.monotonic()
+        return fusion
 
     def _latents(self, work: Work) -> Iterator[Tensor]:
         """Yield latents [1, C, n, h, w] in temporal order: those that were finished before, then new ones."""
@@ -99,23 +137,21 @@ class Generation:
                 )
             )
             return
+        fusion = self._fusion(work.state, work.kept)
         yield from work.finished()
-        self._predictor.restore(work.kept)
-        fusion = Fusion(
-            self._plan.layout, self._plan.request.order, self._plan.schedule, self._velocity, self._noise, work.state
-        )
-        self._evaluated = self._began_with = fusion.evaluated
         self._began_at = time.monotonic()
         while not fusion.is_done:
             fusion.advance()
+            self._evaluated = fusion.evaluated
+            self._tell("sampling")
             for segment, latents in fusion.finished():
                 work.keep_segment(segment.index, latents)
                 yield latents
-            if self._stop():
-                work.keep_state(fusion.state(), self._predictor.state())
+            wish = fusion.agreed(_STOP if self._stop() else _SAVE if work.is_due() else _GO_ON)
+            if wish != _GO_ON:
+                work.keep_state(fusion.state(), fusion.gathered(self._predictor.state()))
+            if wish == _STOP:
                 raise Stopped
-            if work.is_due():
-                work.keep_state(fusion.state(), self._predictor.state())
 
     def _velocity(self, step: int, window: Window, latents: Tensor) -> Tensor:
         velocity = self._predictor(step, window, latents)
@@ -174,7 +210,14 @@ class Generation:
             for name, path in (("image", request.image), ("audio", request.audio), ("video", request.video))
             if path is not None
         }
-        return {"model": self._pipeline.identity(), "files": files, **self._plan.facts(), "order": request.order}
+        size = list(self._prepared.portrait.picture.shape[:2])
+        return {
+            "model": self._pipeline.identity(),
+            "files": files,
+            **self._plan.facts(),
+            "order": request.order,
+            "size": size,
+        }
 
 
 def _lower_half(portrait: Portrait) -> npt.NDArray[np.bool_] | None:

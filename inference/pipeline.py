@@ -19,6 +19,9 @@ from inference.caches.coefficients import FILE, Coefficients, coefficients_for
 from inference.conditions import Track
 from inference.encoders import audio_encoder, image_encoder, text_encoder
 from inference.forecast import Forecast, forecast, measured
+from inference.parallel.group import Group
+from inference.parallel.sequence import crop_note, cropped_size, split_sequence
+from inference.placing import AS_IT_IS, Placing, place
 from inference.plan import Plan, make_plan
 from inference.portrait import Portrait, read_portrait
 from inference.predictor import Predictor
@@ -49,6 +52,7 @@ class Prepared:
         portrait: the picture at the model's size.
         source: the video to edit; None for image animation.
         plan: what is done.
+        crop: how much smaller the picture is than the model's size, in words; None if it is not.
     """
 
     request: Request
@@ -56,12 +60,13 @@ class Prepared:
     portrait: Portrait
     plan: Plan
     source: SourceVideo | None = None
+    crop: str | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know."""
         of_source = () if self.source is None else self.source.warnings
-        return (*self.portrait.warnings, *self.voice.warnings, *of_source)
+        return (*self.portrait.warnings, *self.voice.warnings, *of_source, *([self.crop] if self.crop else []))
 
 
 class Pipeline:
@@ -72,14 +77,31 @@ class Pipeline:
         model: all its parts; the transformer lies on ``device``.
         encoders: of sound, text and picture.
         device: where the model computes.
+        group: of the processes that make films together; None is this one alone.
+        placing: how the transformer lies there.
     """
 
-    def __init__(self, folder: Path, model: ModelFolder, encoders: Encoders, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: ModelFolder,
+        encoders: Encoders,
+        device: torch.device,
+        group: Group | None = None,
+        placing: Placing = AS_IT_IS,
+    ) -> None:
         self.folder, self.model, self._encoders, self.device = folder, model, encoders, device
+        self.group, self._placing = group or Group.alone(device), placing
 
     @classmethod
     def load(
-        cls, folder: str | Path, device: str = "auto", dtype: torch.dtype | None = None, text: str | None = None
+        cls,
+        folder: str | Path,
+        device: str = "auto",
+        dtype: torch.dtype | None = None,
+        text: str | None = None,
+        group: Group | None = None,
+        placing: Placing = AS_IT_IS,
     ) -> Pipeline:
         """A model folder is opened, with the encoders that it was trained with.
 
@@ -88,21 +110,26 @@ class Pipeline:
             device: auto, cpu or cuda.
             dtype: of the transformer; None is bfloat16 on a GPU and float32 on a CPU.
             text: folder of a Wan model in diffusers' form with its text encoder (and CLIP), for models that want it.
+            group: of processes that have met (``inference.parallel.group.joined``), and calls the same in each; its
+                device goes before ``device``. None is this one alone.
+            placing: how the transformer lies on the device.
 
         Raises:
             UserError: it is no model folder, or the model or an encoder is missing or damaged.
         """
-        where: torch.device = torch_device(device)
+        where: torch.device = torch_device(device) if group is None else group.device
         dtype = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
         try:
             model = ModelFolder.load(folder, dtype)
         except ModelError as error:
             raise UserError(str(error)) from error
-        model.transformer.to(where)
+        if group is not None:
+            split_sequence(model.transformer, group)
+        place(model.transformer, where, offload=placing.offload, compile=placing.compile, quantise=placing.quantise)
         encoders = Encoders(
             audio_encoder(model.facts), text_encoder(model.facts, text), image_encoder(model.facts, text)
         )
-        return cls(Path(folder), replace(model, codec=model.codec.to(where)), encoders, where)
+        return cls(Path(folder), replace(model, codec=model.codec.to(where)), encoders, where, group, placing)
 
     @property
     def facts(self) -> ModelFacts:
@@ -120,14 +147,18 @@ class Pipeline:
         coefficients = self._coefficients() if request.cache else None
         temporal = self.model.codec.shape.temporal
         plan = make_plan(request, facts, self.model.transformer, temporal, voice.duration_s, coefficients)
-        source = self._source(request, plan, temporal)
+        shape, processes = self.model.codec.shape, self.group.sequence
+        unit = shape.spatial * self.model.transformer.patch[1]
+        size = cropped_size(facts.height, facts.width, plan.window_lengths(), processes, unit)
+        source = self._source(request, plan, temporal, size)
         if request.image is not None:
-            portrait = read_portrait(request.image, facts.height, facts.width, request.face, request.force)
+            portrait = read_portrait(request.image, *size, request.face, request.force)
         elif source is not None:
             portrait = Portrait(source.cut(source.pictures(0, 1))[0], None, None)
         else:
             raise UserError("nobody is to speak: give a portrait with --image, or a video to edit with --video")
-        return Prepared(request, voice, portrait, plan, source)
+        crop = crop_note(facts.height, facts.width, size, processes)
+        return Prepared(request, voice, portrait, plan, source, crop)
 
     def first_window(self, request: Request) -> Request:
         """The request is cut to the film's first window: a preview."""
@@ -221,14 +252,13 @@ class Pipeline:
         sizes = repr([(path.name, path.stat().st_size) for path in weights])
         found["weights"] = hashlib.sha256(sizes.encode()).hexdigest()
         dtype = str(self.model.transformer.patch_embedding.weight.dtype).removeprefix("torch.")
-        return found | {"dtype": dtype, "device": self.device.type}
+        return found | {"dtype": dtype, "device": self.device.type, "quantise": self._placing.quantise}
 
-    def _source(self, request: Request, plan: Plan, temporal: int) -> SourceVideo | None:
+    def _source(self, request: Request, plan: Plan, temporal: int, size: tuple[int, int]) -> SourceVideo | None:
         if request.video is None:
             return None
-        facts = self.facts
         frames = frames_of_latents(plan.layout.latents, temporal)
-        return open_source(request.video, facts.fps, facts.height, facts.width, frames, load_landmarks("mesh", "cpu"))
+        return open_source(request.video, self.facts.fps, *size, frames, load_landmarks("mesh", "cpu"))
 
     def _coefficients(self) -> Coefficients | None:
         return coefficients_for(self.folder) if (self.folder / FILE).is_file() else None

@@ -142,6 +142,8 @@ class Pipeline:
         Raises:
             UserError: a file cannot be used, or a number is out of range.
         """
+        if self.group.world > 1 and request.join != "blf":
+            raise UserError(f"join {request.join!r} is for comparison, and runs in one process: leave torchrun out")
         facts = self.model.facts
         voice = read_voice(request.audio)
         coefficients = self._coefficients() if request.cache else None

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from catalogs.errors import UserError
 from inference.parallel.group import Group
 from inference.pipeline import Pipeline
 from inference.request import Progress, Request, Stopped
@@ -66,3 +67,10 @@ def test_windows_over_processes_make_the_same_film(folder: Path, name: str) -> N
 
 def test_both_ways_together_make_a_film_too(folder: Path) -> None:
     assert (folder / "both.mp4").stat().st_size > 1000
+
+
+def test_joins_for_comparison_are_refused_in_many_processes(folder: Path) -> None:
+    many = Pipeline.load(folder / "model", device="cpu")
+    many.group = Group(0, 2, many.device)
+    with pytest.raises(UserError, match="join 'chain' is for comparison, and runs in one process"):
+        many.prepare(Request(image=folder / "face.png", audio=folder / "said.wav", join="chain"))

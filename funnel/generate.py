@@ -31,7 +31,9 @@ def generate(
     force: options.Force = False,
     seed: Annotated[int, typer.Option(help="Of the noise; the same seed makes the same film.")] = 0,
     scale: Annotated[int, typer.Option(min=1, max=8, help="Make the film's pictures so many times larger.")] = 1,
-    preview: Annotated[bool, typer.Option("--preview", help="Make the first window only.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Make the first window only, under the name OUT.preview.mp4.")
+    ] = False,
     seconds: options.Seconds = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Sampling steps. Default: the model's.", rich_help_panel=HOW)
@@ -51,6 +53,19 @@ def generate(
     cache: Annotated[
         float, typer.Option(min=0, help="TeaCache: 0 computes every step, 0.3 is usual.", rich_help_panel=HOW)
     ] = 0.0,
+    cache_keeps: Annotated[
+        Literal["residual", "velocity"],
+        typer.Option(help="What a cache keeps: nearer to the truth, or in little memory.", rich_help_panel=HOW),
+    ] = "residual",
+    cache_on_host: Annotated[
+        bool, typer.Option("--cache-on-host", help="Keep it in the host's memory.", rich_help_panel=HOW)
+    ] = False,
+    cache_first: Annotated[
+        int, typer.Option(min=1, help="First steps that a cache leaves alone.", rich_help_panel=HOW)
+    ] = 1,
+    cache_last: Annotated[
+        int, typer.Option(min=0, help="Last steps that a cache leaves alone.", rich_help_panel=HOW)
+    ] = 1,
     window: Annotated[
         int | None, typer.Option(help="Latents of a window. Default: the training's.", rich_help_panel=HOW)
     ] = None,
@@ -58,10 +73,12 @@ def generate(
         int | None, typer.Option(help="Latents that windows share. Default: a quarter.", rich_help_panel=HOW)
     ] = None,
     join: Annotated[
-        str, typer.Option(help="blf; none, overwrite, chain or paper to compare.", rich_help_panel=HOW)
+        str,
+        typer.Option(help="blf; none, overwrite, chain or paper to compare, which do not resume.", rich_help_panel=HOW),
     ] = "blf",
     order: Annotated[
-        str, typer.Option(help="cone, waves or sweep: memory differs, the film does not.", rich_help_panel=HOW)
+        str,
+        typer.Option(help="Of blf: cone, waves or sweep; memory differs, the film does not.", rich_help_panel=HOW),
     ] = "cone",
     colour: Annotated[
         float, typer.Option(min=0, max=1, help="Strength of the colour unification.", rich_help_panel=HOW)
@@ -123,6 +140,10 @@ def generate(
         overlap=overlap,
         hybrid_steps=hybrid_steps,
         cache=cache,
+        cache_keeps=cache_keeps,
+        cache_on_host=cache_on_host,
+        cache_first=cache_first,
+        cache_last=cache_last,
         colour=colour,
         scale=scale,
         batched=batched,
@@ -131,6 +152,7 @@ def generate(
         placing = Placing(offload, compile, quantise)
         pipeline = Pipeline.load(model, device, numbers_of(dtype), encoders, group, placing)
         prepared = pipeline.prepare(pipeline.first_window(request) if preview else request)
+        out = out.with_suffix(".preview.mp4") if preview else out
         for note in prepared.notes if group.is_first else ():
             console.notice(f"funnel: {note}")
         if dry_run:
@@ -163,7 +185,7 @@ def _make(pipeline: Pipeline, prepared: Prepared, out: Path, as_json: bool) -> N
                 result = pipeline.generate_prepared(prepared, out, show, lambda: drain.requested)
         except Stopped:
             drain.stop_if_requested()
-            raise
+            raise KeyboardInterrupt from None  # another process was told to stop
     if not pipeline.group.is_first:
         return
     if as_json:

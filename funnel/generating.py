@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from funnel import console
 from training.forecast import duration
@@ -27,13 +27,7 @@ class Bar:
         self._bars = None
         if terminal.is_terminal:
             columns = (BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("{task.fields[written]}"))
-            self._bars = Progress(
-                TextColumn("{task.description:<10}"),
-                *columns,
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=terminal,
-            )
+            self._bars = Progress(TextColumn("{task.description:<10}"), *columns, TimeElapsedColumn(), console=terminal)
 
     def __enter__(self) -> Bar:
         if self._bars is not None:
@@ -47,13 +41,13 @@ class Bar:
 
     def show(self, now: Now) -> None:
         """Show how far it is now."""
-        written = f"{now.frames_written} pictures written"
+        left = "" if now.eta_s is None else f", {duration(now.eta_s)} left"
+        written = f"{now.frames_written} pictures written{left}"
         if self._bars is not None:
             self._bars.update(self._task, description=now.phase, completed=now.done, total=now.total, written=written)
         elif time.monotonic() - self._said > _EVERY_S:
             self._said = time.monotonic()
-            left = "" if now.eta_s is None else f", {duration(now.eta_s)} left"
-            console.notice(f"{now.phase}: {now.done}/{now.total} windows' steps, {written}{left}")
+            console.notice(f"{now.phase}: {now.done}/{now.total} windows' steps, {written}")
 
 
 def cost_rows(told: Forecast) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ def prove(
 
     places = chain.Places(to, pool or to / "pool")
     seconds: dict[str, float] = {}
+    chain.check_free(to)
     to.mkdir(parents=True, exist_ok=True)
     if pool is None:
         with _timed(f"1/5 {minutes:g} minutes of talking portraits: {places.pool}", "pool", seconds):

@@ -70,6 +70,7 @@ class Generation:
             self._write(facts)
         else:
             self._help()
+        self._pipeline.rest()
         return Result(
             path=self._out,
             frames=self._frames,
@@ -154,6 +155,8 @@ class Generation:
                 raise Stopped
 
     def _velocity(self, step: int, window: Window, latents: Tensor) -> Tensor:
+        if self._stop():
+            raise Stopped
         velocity = self._predictor(step, window, latents)
         self._evaluated += 1
         self._tell("sampling")
@@ -210,13 +213,12 @@ class Generation:
             for name, path in (("image", request.image), ("audio", request.audio), ("video", request.video))
             if path is not None
         }
-        size = list(self._prepared.portrait.picture.shape[:2])
         return {
-            "model": self._pipeline.identity(),
+            "model": self._pipeline.identity(with_cache=request.cache > 0),
             "files": files,
             **self._plan.facts(),
             "order": request.order,
-            "size": size,
+            "seen": self._prepared.digest,
         }
 
 

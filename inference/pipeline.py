@@ -8,6 +8,7 @@ once. A generation that is stopped or killed goes on with the same request and t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,6 @@ from stages.runtime.device import torch_device
 from stages.vision.face_landmarks import load_landmarks
 from weights.registry import file_sha256
 
-_MODEL_FILES = ("model.json", FILE)
-
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -61,6 +60,14 @@ class Prepared:
     plan: Plan
     source: SourceVideo | None = None
     crop: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Hash of what the model sees: the picture as it was cut, and where a source's lower face is."""
+        parts = [self.portrait.picture.tobytes()]
+        if self.source is not None:
+            parts += [self.source.boxes.tobytes(), repr(self.source.frame).encode()]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -92,6 +99,7 @@ class Pipeline:
     ) -> None:
         self.folder, self.model, self._encoders, self.device = folder, model, encoders, device
         self.group, self._placing = group or Group.alone(device), placing
+        self.rest: Callable[[], None] = lambda: None  #: leaves the device's memory to others, with offload ``model``
 
     @classmethod
     def load(
@@ -125,11 +133,15 @@ class Pipeline:
             raise UserError(str(error)) from error
         if group is not None:
             split_sequence(model.transformer, group)
-        place(model.transformer, where, offload=placing.offload, compile=placing.compile, quantise=placing.quantise)
+        placed = place(
+            model.transformer, where, offload=placing.offload, compile=placing.compile, quantise=placing.quantise
+        )
         encoders = Encoders(
             audio_encoder(model.facts), text_encoder(model.facts, text), image_encoder(model.facts, text)
         )
-        return cls(Path(folder), replace(model, codec=model.codec.to(where)), encoders, where, group, placing)
+        made = cls(Path(folder), replace(model, codec=model.codec.to(where)), encoders, where, group, placing)
+        made.rest = placed.rest
+        return made
 
     @property
     def facts(self) -> ModelFacts:
@@ -153,10 +165,11 @@ class Pipeline:
         unit = shape.spatial * self.model.transformer.patch[1]
         size = cropped_size(facts.height, facts.width, plan.window_lengths(), processes, unit)
         source = self._source(request, plan, temporal, size)
-        if request.image is not None:
+        if source is not None:  # as in training: a video's reference is its own first picture
+            unused = ("the video's own first picture is the reference; the portrait is not used",)
+            portrait = Portrait(source.cut(source.pictures(0, 1))[0], None, None, unused if request.image else ())
+        elif request.image is not None:
             portrait = read_portrait(request.image, *size, request.face, request.force)
-        elif source is not None:
-            portrait = Portrait(source.cut(source.pictures(0, 1))[0], None, None)
         else:
             raise UserError("nobody is to speak: give a portrait with --image, or a video to edit with --video")
         crop = crop_note(facts.height, facts.width, size, processes)
@@ -165,8 +178,8 @@ class Pipeline:
     def first_window(self, request: Request) -> Request:
         """The request is cut to the film's first window: a preview."""
         latents = request.window or self.facts.window_latents
-        frames = frames_of_latents(latents, self.model.codec.shape.temporal)
-        return replace(request, seconds=frames / self.facts.fps)
+        seconds = frames_of_latents(latents, self.model.codec.shape.temporal) / self.facts.fps
+        return replace(request, seconds=seconds if request.seconds is None else min(seconds, request.seconds))
 
     def forecast(self, prepared: Prepared, timed: bool = True) -> Forecast:
         """What a film will cost is told; nothing is written.
@@ -245,13 +258,19 @@ class Pipeline:
             hybrid_steps=prepared.request.hybrid_steps,
             batched=prepared.request.batched,
             cache=plan.cache,
+            device=self.device,
         )
 
-    def identity(self) -> dict[str, Any]:
-        """What decides the model's numbers: the folder's facts, and how large its weights are."""
-        found = {name: file_sha256(self.folder / name) for name in _MODEL_FILES if (self.folder / name).is_file()}
+    def identity(self, with_cache: bool) -> dict[str, Any]:
+        """What decides the model's numbers: its facts, and which weights lie there (size and time; hashes take long).
+
+        Args:
+            with_cache: also the cache's coefficients.
+        """
+        names = ("model.json", FILE) if with_cache else ("model.json",)
+        found = {name: file_sha256(self.folder / name) for name in names if (self.folder / name).is_file()}
         weights = sorted((self.folder / "transformer").glob("*.safetensors"))
-        sizes = repr([(path.name, path.stat().st_size) for path in weights])
+        sizes = repr([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights])
         found["weights"] = hashlib.sha256(sizes.encode()).hexdigest()
         dtype = str(self.model.transformer.patch_embedding.weight.dtype).removeprefix("torch.")
         return found | {"dtype": dtype, "device": self.device.type, "quantise": self._placing.quantise}

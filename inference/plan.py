@@ -103,7 +103,7 @@ class Plan:
             "audio_scale": [list(point) for point in self.guidance.audio.points],
             "text_scale": [list(point) for point in self.guidance.text.points],
             "hybrid_steps": request.hybrid_steps,
-            "cache": request.cache,
+            "cache": [request.cache, request.cache_keeps] if request.cache else 0,
             "computed": [step.computed for step in self.steps],
             "lipsync": request.lipsync,
             "colour": request.colour,
@@ -155,6 +155,8 @@ def make_plan(
 
 
 def _check(request: Request) -> None:
+    if request.face is not None and request.video is not None:
+        raise UserError("--face chooses in a portrait, and a source video has one speaking person: leave it out")
     if request.lipsync and request.video is None:
         raise UserError("lip-sync without a source video: give one with --video, or leave --lipsync out")
     check_order(request.order)
@@ -174,7 +176,14 @@ def _cache(request: Request, facts: ModelFacts, own: Coefficients | None) -> Tea
         raise UserError(
             "the cache has no coefficients for this model: fit them with `funnel fit-cache`, or leave --cache out"
         )
-    return TeaCache(coefficients, alpha=request.cache)
+    return TeaCache(
+        coefficients,
+        alpha=request.cache,
+        first=request.cache_first,
+        last=request.cache_last,
+        keeps=request.cache_keeps,
+        on_host=request.cache_on_host,
+    )
 
 
 def _published_for(facts: ModelFacts) -> Coefficients | None:

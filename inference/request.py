@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,9 @@ class Request:
         overlap: latents that neighbouring windows share; None takes a quarter of the window.
         hybrid_steps: with ``video``: after so many steps the model sees the first frame only; None for never.
         cache: TeaCache's threshold alpha; 0 for no cache.
+        cache_keeps: what the cache keeps of a computed step (``inference/caches/teacache.py``).
+        cache_on_host: keep it in the host's memory.
+        cache_first, cache_last: steps at the start and the end that are always computed.
         colour: strength of the colour unification, 0 (none) to 1.
         scale: the film's pictures are so many times larger than the model's, in height and width.
         batched: whether the branches of guidance are asked as one batch: faster on a GPU, for more memory.
@@ -55,6 +58,10 @@ class Request:
     overlap: int | None = None
     hybrid_steps: int | None = None
     cache: float = 0.0
+    cache_keeps: Literal["residual", "velocity"] = "residual"
+    cache_on_host: bool = False
+    cache_first: int = 1
+    cache_last: int = 1
     colour: float = 0.0
     scale: int = 1
     batched: bool = False

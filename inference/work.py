@@ -28,6 +28,7 @@ from inference.fusion import FusionState
 FORMAT = 1
 _ABOUT, _STATE, _LOCK = "work.json", "state.safetensors", "lock"
 _NUMBERS = "numbers"  #: key of the metadata of the state's file
+_PATIENCE = 20  #: a state that took long to write is followed by the next one after so many times as long
 _KEPT = "cache."  #: prefix of what the cache keeps, beside the sampler's tensors
 
 
@@ -53,7 +54,7 @@ class Work:
         self._identity, self._every_s = json.loads(json.dumps(identity, default=str)), every_s
         self.state: FusionState | None = None
         self.kept: dict[str, Tensor] = {}
-        self._saved_at = time.monotonic()
+        self._saved_at, self._save_s = time.monotonic(), 0.0
         with _told(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock: IO[bytes] | None = _locked(self.folder)
@@ -89,23 +90,26 @@ class Work:
 
     def is_due(self) -> bool:
         """Say whether it is time for a state."""
-        return time.monotonic() - self._saved_at >= self._every_s
+        return time.monotonic() - self._saved_at >= max(self._every_s, _PATIENCE * self._save_s)
 
     def keep_state(self, state: FusionState, kept: Mapping[str, Tensor]) -> None:
         """The state is written in the place of the one before."""
+        began = time.monotonic()
         tensors = {name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}
         tensors |= {f"{_KEPT}{name}": tensor.contiguous().cpu() for name, tensor in kept.items()}
         self._write(tensors, self.folder / _STATE, {_NUMBERS: json.dumps(state.numbers)})
         self._saved_at = time.monotonic()
+        self._save_s = self._saved_at - began
 
     def remove(self) -> None:
         """The film is there: nothing of the folder is needed any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)  # while it is still locked
         self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _begin(self) -> None:
         about = self.folder / _ABOUT
         if not about.exists():
+            about.with_suffix(".part").unlink(missing_ok=True)  # of a process that was killed, or found the disk full
             if any(path.name != _LOCK for path in self.folder.iterdir()):
                 raise UserError(f"{self.folder} holds something else: move it away, or give --out another name")
             _replace(about, json.dumps({"format": FORMAT, **self._identity}, indent=2).encode())
@@ -183,7 +187,10 @@ def _locked(folder: Path) -> IO[bytes]:
 
 def _replace(path: Path, data: bytes) -> None:
     unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(data)
+    with open(unfinished, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     unfinished.replace(path)
 
 

@@ -63,8 +63,14 @@ class ClipImage:
     @cached_property
     def digest(self) -> str:
         """Its digest is that of all weights, and of how pictures are prepared."""
-        names = ("size", "crop_size", "image_mean", "image_std", "resample", "do_resize", "do_center_crop")
-        prepared = {name: str(getattr(self._prepare, name, None)) for name in names}
+        how = self._prepare
+        prepared = {  # plain values: releases of the library wrap them in classes of their own
+            "size": dict(how.size) if how.do_resize else None,
+            "crop": dict(how.crop_size) if how.do_center_crop else None,
+            "mean": list(how.image_mean),
+            "std": list(how.image_std),
+            "resample": int(how.resample),
+        }
         return content_digest(self.name, prepared, self._model.state_dict())
 
     def to(self, device: torch.device | str) -> ClipImage:

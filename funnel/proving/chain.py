@@ -81,6 +81,14 @@ class Killing:
     same: int
 
 
+def check_free(folder: Path) -> None:
+    """Raise UserError if a proof in this folder would overwrite something of somebody else's."""
+    for name, sign in (("model", "model.json"), ("generated", "pool")):
+        there = folder / name
+        if there.exists() and not (there / sign).exists():
+            raise UserError(f"{there} is there, and no proof made it: give --to a folder of its own")
+
+
 def make_pool(places: Places, minutes: float, seed: int) -> None:
     """Make the pool of talking portraits, as far as it is not there. Raises UserError without the demo's packages."""
     try:

@@ -136,13 +136,14 @@ def _speak_a_minute(folder: Path, sources: int, seed: int) -> tuple[Take, Long]:
 def _minute_figures(listener: Listener, take: Take, made: Long, judged: list[Judged]) -> list[Figure]:
     own, other = ([clip for clip in clips if _MINUTE in clip.file] for clips in by_sound(judged))
     offsets = [abs(clip.sync_offset_frames) for clip in own if clip.sync_offset_frames is not None]
+    parts = len(_parts(made))
     windows = len(made.prepared.plan.layout.windows)
     length = f"{len(made.frames) / made.prepared.plan.fps:.0f} s, {windows} windows"
     return [
         at_least("a minute: mouth, own sound, r", made.mouth_r(listener.reader, take.truth), MINUTE_R, length),
         at_most("a minute: change at seams over elsewhere", made.seam_ratio, SEAM, "fused", ".2f"),
-        at_least("a minute: the funnel keeps it", _kept(own), 1.0, _why(own, offsets), ".0%"),
-        at_most("a minute: the funnel keeps it with other sound", _kept(other), 0.0, _why(other, []), ".0%"),
+        at_least("a minute: the funnel keeps it", _kept(own, parts), 1.0, _why(own, offsets), ".0%"),
+        at_least("a minute: the funnel drops it with other sound", _dropped(other, parts), 1.0, _why(other, []), ".0%"),
     ]
 
 
@@ -154,8 +155,13 @@ def _why(clips: list[Judged], offsets: list[float]) -> str:
     return "; ".join([said, *reasons[:2]])
 
 
-def _kept(clips: list[Judged]) -> float:
-    return sum(clip.kept for clip in clips) / max(1, len(clips))
+def _kept(clips: list[Judged], given: int | None = None) -> float:
+    """Return the share of the clips that were given to the funnel, or found by it, that it keeps."""
+    return sum(clip.kept for clip in clips) / max(1, len(clips) if given is None else given)
+
+
+def _dropped(clips: list[Judged], given: int) -> float:
+    return sum(clip.verdict == "drop" for clip in clips) / given
 
 
 def _judged(judged: list[Judged]) -> list[Figure]:
@@ -197,8 +203,11 @@ def _parts(made: Long) -> list[Generated]:
 
 def _leave(folder: Path, listener: Listener, spoken: Spoken, model: Path) -> None:
     """Leave the model, the film and the contact sheet."""
+    partial = folder / ".model.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(model, partial)
     shutil.rmtree(folder / "model", ignore_errors=True)
-    shutil.copytree(model, folder / "model")
+    partial.rename(folder / "model")
     fps = round(listener.clips.window.fps)
     frames = np.concatenate(spoken.frames)
     sounds = np.concatenate([listener.sound(row) for row in listener.rows])

@@ -110,7 +110,7 @@ class Group:
         """
         try:
             yield
-        except RuntimeError as error:  # PyTorch's own errors of communication are of this class
+        except (RuntimeError, ValueError) as error:  # PyTorch's own errors of communication; no address to meet at
             why = " ".join(str(error).split()).removeprefix("[enforce fail at ")
             raise UserError(
                 f"process {self.rank} of {self.world} waited in vain: another one has ended or hangs ({why[:160]}); "
@@ -175,6 +175,9 @@ def joined(group: Group, timeout_s: float = TIMEOUT_S) -> Iterator[Group]:
 def _device(wanted: str) -> torch.device:
     device = torch_device(wanted)
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= there:
+            raise UserError(f"process {local} of this machine has no GPU: there are {there}, start as many processes")
+        device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     return device

@@ -65,6 +65,11 @@ def test_without_a_portrait_the_videos_first_picture_is_the_reference(pipeline: 
     prepared = pipeline.prepare(request(folder))
     assert prepared.source is not None
     np.testing.assert_array_equal(prepared.portrait.picture, prepared.source.cut(prepared.source.pictures(0, 1))[0])
+    both = pipeline.prepare(request(folder, image=folder / "video.mp4"))
+    assert "the portrait is not used" in both.notes[0]
+    np.testing.assert_array_equal(both.portrait.picture, prepared.portrait.picture)
+    with pytest.raises(UserError, match="--face chooses in a portrait"):
+        pipeline.prepare(request(folder, face=2))
     with pytest.raises(UserError, match="nobody is to speak: give a portrait with --image, or a video"):
         pipeline.prepare(request(folder, video=None))
 

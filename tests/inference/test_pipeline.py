@@ -183,10 +183,33 @@ def test_another_request_is_not_gone_on_with(pipeline: Pipeline, folder: Path, t
         pipeline.generate(request(folder, seed=1), out)
     with pytest.raises(UserError, match=r"files\.audio was"):
         pipeline.generate(request(folder, "long"), out)
+    cv2.imwrite(str(tmp_path / "other.png"), np.zeros((64, 96, 3), np.uint8))
+    with pytest.raises(UserError, match=r"files\.image was|seen was"):
+        pipeline.generate(replace(request(folder), image=tmp_path / "other.png"), out)
     state = tmp_path / "film.mp4.partial" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:100])
     with pytest.raises(UserError, match=r"state\.safetensors is damaged"):
         pipeline.generate(request(folder), out)
+
+
+def test_what_a_full_disk_left_at_the_start_is_no_hindrance(
+    pipeline: Pipeline, folder: Path, short: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "film.mp4.partial").mkdir()
+    (tmp_path / "film.mp4.partial" / "work.part").write_text("{")
+    pipeline.generate(request(folder), tmp_path / "film.mp4")
+    assert (tmp_path / "film.mp4").read_bytes() == short.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+@pytest.mark.parametrize("join", ["none", "chain"])
+def test_a_join_for_comparison_is_stopped_too(pipeline: Pipeline, folder: Path, tmp_path: Path, join: str) -> None:
+    evaluations = iter(range(3))
+    with pytest.raises(Stopped):
+        pipeline.generate(
+            request(folder, join=join), tmp_path / "film.mp4", stop=lambda: next(evaluations, None) is None
+        )
+    assert not (tmp_path / "film.mp4").exists()
 
 
 def test_two_processes_do_not_make_one_film(pipeline: Pipeline, folder: Path, tmp_path: Path) -> None:

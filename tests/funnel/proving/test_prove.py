@@ -55,3 +55,12 @@ def test_too_few_clips_are_one_line(tmp_path: Path) -> None:
     done = _prove(tmp_path / "prove", "--pool", str(pool))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_what_no_proof_made_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.py").write_text("mine")
+    done = _prove(tmp_path)
+    assert done.returncode == 2
+    assert "no proof made it: give --to a folder of its own" in done.stderr
+    assert (tmp_path / "model" / "mine.py").read_text() == "mine"

@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,9 +107,10 @@ class LinearCodec:
             raise ModelError(f"a linear codec has 1 to {_MOST_CHANNELS} channels, not {channels}")
         if not motion > 0:
             raise ModelError(f"motion {motion}: it must count more than 0 times")
-        moments = _moments(videos, CodecShape(channels, _SPATIAL, _TEMPORAL))
-        analysis = _principal(moments.covariance, channels, motion)
-        synthesis, lost = _least_squares(videos, moments, analysis)
+        with _one_thread():
+            moments = _moments(videos, CodecShape(channels, _SPATIAL, _TEMPORAL))
+            analysis = _principal(moments.covariance, channels, motion)
+            synthesis, lost = _least_squares(videos, moments, analysis)
         return cls(
             mean=moments.mean.float(),
             analysis=analysis.float().contiguous(),
@@ -205,6 +207,17 @@ def _frames(blocks: Tensor) -> Tensor:
     """Blocks [B, L, h, w, 768] are put together to [B, 3, 4 L, H, W]."""
     cut = blocks.unflatten(-1, (_TEMPORAL, _SPATIAL, _SPATIAL, 3))
     return cut.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3).contiguous()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums of several threads differ in their last bits, and weak components turn them into other codecs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,9 +83,9 @@ def test_tensors_are_those_of_their_own_clip(whole: tuple[Path, Tally]) -> None:
     for i, row in enumerate(clips.table.to_pylist()):
         tensors = clips.tensors(i)
         assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == {
-            "video": (16, 10, 8, 8),
-            "image_condition": (16, 9, 8, 8),
-            "video_condition": (16, 10, 8, 8),
+            "video": (24, 10, 8, 8),
+            "image_condition": (24, 9, 8, 8),
+            "video_condition": (24, 10, 8, 8),
             "hole": (4, 10, 8, 8),
             "lips": (10, 8, 8),
             "audio": (131, 160),
@@ -93,7 +93,7 @@ def test_tensors_are_those_of_their_own_clip(whole: tuple[Path, Tally]) -> None:
             "sound": (25_600,),
         }
         assert torch.equal(clips.nulls(64, 64)["null_text"], torch.zeros(16, 32).bfloat16())
-        assert clips.nulls(64, 64)["blank"].shape == (16, 9, 8, 8)
+        assert clips.nulls(64, 64)["blank"].shape == (24, 9, 8, 8)
         assert torch.equal(tensors["text"], HashedText().encode([row["caption"]])[0].bfloat16())
         pictures = codec.decode(tensors["video"][None].float())
         known = codec.decode(tensors["video_condition"][None].float())

@@ -27,6 +27,7 @@ def ray_serve() -> Iterator[tuple[Any, int]]:
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    ray.shutdown()  # of whoever ran before in this process
     ray.init(address="local", num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})

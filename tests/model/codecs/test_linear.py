@@ -168,3 +168,14 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         LinearCodec.fit(iter(VIDEOS))
     with pytest.raises(ModelError, match="use 5 or 9 frames"):
         LinearCodec.fit([torch.zeros(3, 6, 16, 16)])
+
+
+def test_the_number_of_threads_does_not_change_it() -> None:
+    threads = torch.get_num_threads()
+    digests = set()
+    for n in (1, 2):
+        torch.set_num_threads(n)
+        digests.add(LinearCodec.fit(VIDEOS, channels=24).digest)
+        assert torch.get_num_threads() == n
+    torch.set_num_threads(threads)
+    assert len(digests) == 1

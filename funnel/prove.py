@@ -23,6 +23,7 @@ def prove(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each training.")] = 1500,
     seed: Annotated[int, typer.Option(help="Of the videos, the trainings and the noise.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Noise seeds over which the spread is stated.")] = 3,
+    take: Annotated[float, typer.Option(min=15, help="Seconds of the long take that it speaks.")] = 60.0,
     ablation: Annotated[bool, typer.Option(help="Also train the model without audio RoPE.")] = True,
 ) -> None:
     """Train a small model on known videos, and measure how it speaks.
@@ -52,7 +53,7 @@ def prove(
     with _timed(f"4/5 training: {places.speaking}" + (f" and {places.deaf}" if deaf else ""), "training", seconds):
         killing = chain.train_both(speaking, deaf)
     with _timed("5/5 speaking sentences never heard", "measuring", seconds):
-        measured = measure(to, speaking, deaf, lips, killing, range(seed, seed + seeds))
+        measured = measure(to, speaking, deaf, lips, killing, range(seed, seed + seeds), take)
     facts = {**measured.facts, "seconds": seconds, "steps": steps, "seed": seed, "versions": figures.versions()}
     figures.write_figures(to / "figures.json", measured.figures, facts)
     figures.show(measured.figures)

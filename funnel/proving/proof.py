@@ -24,10 +24,9 @@ from model.audio import RATE
 from training.config import TrainConfig
 
 OWN_R, OTHER_R, WORST_GAP, WORSE_BY = 0.85, 0.3, 0.2, 0.3  #: the bars
-MINUTE_R, SEAM = 0.85, 1.1  #: the bars of a minute
-_MINUTE_S = 60.0
+LONG_R, SEAM = 0.85, 1.1  #: the bars of a long take
 _PART_S = 15.0
-_MINUTE = "minute"  # name of its films in the funnel's pool
+_TAKE = "take"  # name of its films in the funnel's pool
 _NO_TRUTH = "the truth of these lips is not known"
 _SHOWN = 3  # clips on the contact sheet
 _FILM_SCALE = 4
@@ -48,6 +47,7 @@ def measure(
     lips: dict[str, LipTruth],
     killing: Killing | None,
     seeds: Sequence[int],
+    take_s: float = 60.0,
 ) -> Measured:
     """Let the models of a proof speak, measure them, and leave a film and a contact sheet in ``folder``.
 
@@ -56,14 +56,15 @@ def measure(
         lips: the truth by file name; empty for a user's own clips.
         killing: what became of the killed training; None if it was trained before.
         seeds: of the noise: the first decides, the spread is over all.
+        take_s: seconds of the long take, 15 or more.
     """
     listener = Listener(speaking, lips)
     model = Path(speaking.run) / "model"
     spoken = [listener.speak(model, seed) for seed in seeds]
     heard = listener.heard(model)
     _leave(folder, listener, spoken[0], model)
-    minute = _speak_a_minute(folder, len(lips), seeds[0]) if lips else None
-    judged = _loop(folder, listener, spoken[0], minute)
+    long = _speak_long(folder, len(lips), seeds[0], take_s) if lips else None
+    judged = _loop(folder, listener, spoken[0], long)
     figures = [
         *(_mouths(listener, spoken, deaf, seeds) if lips else [skipped("mouth in generated video", _NO_TRUTH)]),
         at_least(
@@ -75,7 +76,7 @@ def measure(
         ),
         _killed(killing),
         *_judged(judged),
-        *(_minute_figures(listener, *minute, judged) if minute else [skipped("a minute of speech", _NO_TRUTH)]),
+        *(_long_figures(listener, *long, judged) if long else [skipped("a long take", _NO_TRUTH)]),
     ]
     facts: dict[str, object] = {
         "heldout": asdict(heard),
@@ -123,27 +124,27 @@ def _killed(killing: Killing | None) -> Figure:
     return at_least(name, killing.same / killing.repeated, 1.0, f"{note}; {killing.repeated} logged steps", ".0%")
 
 
-def _speak_a_minute(folder: Path, sources: int, seed: int) -> tuple[Take, Long]:
-    """Let the model speak a minute of sentences that no source of the pool says, and leave it as the film."""
-    truth = long_take(folder / "take", _MINUTE_S, sources, seed=seed)
+def _speak_long(folder: Path, sources: int, seed: int, seconds: float) -> tuple[Take, Long]:
+    """Let the model speak a long take of sentences that no source of the pool says, and leave it as the film."""
+    truth = long_take(folder / "take", seconds, sources, seed=seed)
     take = Take(folder / "take" / truth.file, truth)
-    made = speak(Pipeline.load(folder / "model", device="cpu"), take.request(seed=seed, seconds=_MINUTE_S))
+    made = speak(Pipeline.load(folder / "model", device="cpu"), take.request(seed=seed, seconds=seconds))
     fps = round(made.prepared.plan.fps)
     write_film(folder / "speaks.mp4", made.frames, made.sound, fps, _FILM_SCALE)
     return take, made
 
 
-def _minute_figures(listener: Listener, take: Take, made: Long, judged: list[Judged]) -> list[Figure]:
-    own, other = ([clip for clip in clips if _MINUTE in clip.file] for clips in by_sound(judged))
+def _long_figures(listener: Listener, take: Take, made: Long, judged: list[Judged]) -> list[Figure]:
+    own, other = ([clip for clip in clips if _TAKE in clip.file] for clips in by_sound(judged))
     offsets = [abs(clip.sync_offset_frames) for clip in own if clip.sync_offset_frames is not None]
     parts = len(_parts(made))
     windows = len(made.prepared.plan.layout.windows)
     length = f"{len(made.frames) / made.prepared.plan.fps:.0f} s, {windows} windows"
     return [
-        at_least("a minute: mouth, own sound, r", made.mouth_r(listener.reader, take.truth), MINUTE_R, length),
-        at_most("a minute: change at seams over elsewhere", made.seam_ratio, SEAM, "fused", ".2f"),
-        at_least("a minute: the funnel keeps it", _kept(own, parts), 1.0, _why(own, offsets), ".0%"),
-        at_least("a minute: the funnel drops it with other sound", _dropped(other, parts), 1.0, _why(other, []), ".0%"),
+        at_least("long take: mouth, own sound, r", made.mouth_r(listener.reader, take.truth), LONG_R, length),
+        at_most("long take: change at seams over elsewhere", made.seam_ratio, SEAM, "fused", ".2f"),
+        at_least("long take: kept by the funnel", _kept(own, parts), 1.0, _why(own, offsets), ".0%"),
+        at_least("long take: dropped with other sound", _dropped(other), 1.0, _why(other, []), ".0%"),
     ]
 
 
@@ -155,17 +156,18 @@ def _why(clips: list[Judged], offsets: list[float]) -> str:
     return "; ".join([said, *reasons[:2]])
 
 
-def _kept(clips: list[Judged], given: int | None = None) -> float:
-    """Return the share of the clips that were given to the funnel, or found by it, that it keeps."""
-    return sum(clip.kept for clip in clips) / max(1, len(clips) if given is None else given)
+def _kept(clips: list[Judged], given: int = 1) -> float:
+    """Return the share of the clips that the funnel keeps: of those that it found, or was given if these are more."""
+    return sum(clip.kept for clip in clips) / max(len(clips), given)
 
 
-def _dropped(clips: list[Judged], given: int) -> float:
-    return sum(clip.verdict == "drop" for clip in clips) / given
+def _dropped(clips: list[Judged]) -> float:
+    """Return the share of clips that the funnel drops; 0 if it found none."""
+    return sum(clip.verdict == "drop" for clip in clips) / max(1, len(clips))
 
 
 def _judged(judged: list[Judged]) -> list[Figure]:
-    own, other = ([clip for clip in clips if _MINUTE not in clip.file] for clips in by_sound(judged))
+    own, other = ([clip for clip in clips if _TAKE not in clip.file] for clips in by_sound(judged))
     notes = [f"sync confidence {mean_confidence(clips):.2f}" for clips in (own, other)]
     return [
         stated("the funnel keeps, own sound", _kept(own), notes[0], ".0%"),
@@ -173,15 +175,15 @@ def _judged(judged: list[Judged]) -> list[Figure]:
     ]
 
 
-def _loop(folder: Path, listener: Listener, spoken: Spoken, minute: tuple[Take, Long] | None) -> list[Judged]:
+def _loop(folder: Path, listener: Listener, spoken: Spoken, long: tuple[Take, Long] | None) -> list[Judged]:
     """Give the generated videos back to the funnel."""
     fps = round(listener.clips.window.fps)
     videos = [
         Generated(listener.clips.clip_id(row), frames, fps, listener.sound(row))
         for row, frames in zip(listener.rows, spoken.frames, strict=True)
     ]
-    if minute is not None:
-        videos += _parts(minute[1])
+    if long is not None:
+        videos += _parts(long[1])
     pool, catalog = folder / "generated" / "pool", folder / "generated" / "catalog"
     shutil.rmtree(folder / "generated", ignore_errors=True)
     write_loop_pool(pool, videos)
@@ -189,14 +191,14 @@ def _loop(folder: Path, listener: Listener, spoken: Spoken, minute: tuple[Take, 
 
 
 def _parts(made: Long) -> list[Generated]:
-    """Cut a minute into parts that are no longer than the funnel wants clips to be; each also gets another's sound."""
+    """Cut a long take into parts as long as the funnel wants clips to be; each also gets another's sound."""
     fps = round(made.prepared.plan.fps)
     n, other = round(_PART_S * fps), np.roll(made.sound, len(made.sound) // 2)
     parts = []
     for number, first in enumerate(range(0, len(made.frames) - n + 1, n)):
         heard = slice(round(first / fps * RATE), round((first + n) / fps * RATE))
         parts.append(
-            Generated(f"{_MINUTE}_{number}", made.frames[first : first + n], fps, made.sound[heard], other[heard])
+            Generated(f"{_TAKE}_{number}", made.frames[first : first + n], fps, made.sound[heard], other[heard])
         )
     return parts
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -131,8 +131,6 @@ class Work:
         if not path.exists():
             return
         try:
-            from safetensors import safe_open
-
             with safe_open(path, "pt") as opened:
                 numbers = json.loads(opened.metadata()[_NUMBERS])
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # no mapping

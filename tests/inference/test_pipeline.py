@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -20,10 +19,9 @@ from catalogs.media.film import write_film
 from inference.calibrate import calibrate
 from inference.pipeline import Pipeline
 from inference.request import Progress, Request, Stopped
+from tests.support.films import RATE, pictures, write_sound
 from tests.support.house import ROOT
 from tests.support.latent_models import tiny_model_folder
-
-RATE = 16_000
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +37,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def write_sound(path: Path, samples: np.ndarray) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
-        frame = av.AudioFrame.from_ndarray((samples[None] * 32767).astype(np.int16), format="s16", layout="mono")
-        frame.sample_rate = RATE
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
 @pytest.fixture(scope="module")
 def pipeline(folder: Path) -> Pipeline:
     return Pipeline.load(folder / "model", device="cpu")
@@ -56,11 +45,6 @@ def pipeline(folder: Path) -> Pipeline:
 def request(folder: Path, sound: str = "short", **changes: Any) -> Request:
     values: dict[str, Any] = {"steps": 3, "audio_scale": "1.5", "force": True}
     return Request(image=folder / "face.png", audio=folder / f"{sound}.wav", **{**values, **changes})
-
-
-def pictures(path: Path) -> np.ndarray:
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from catalogs.errors import UserError
 from inference.parallel.group import Group
 from inference.pipeline import Pipeline
 from inference.request import Progress, Request, Stopped
-from tests.inference.test_pipeline import RATE, write_sound
+from tests.support.films import RATE, write_sound
 from tests.support.inference_processes import among, start
 from tests.support.latent_models import tiny_model_folder
 

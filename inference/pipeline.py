@@ -66,7 +66,7 @@ class Prepared:
         """Hash of what the model sees: the picture as it was cut, and where a source's lower face is."""
         parts = [self.portrait.picture.tobytes()]
         if self.source is not None:
-            parts += [self.source.boxes.tobytes(), repr(self.source.frame).encode()]
+            parts += [self.source.boxes.tobytes(), repr(self.source.crop).encode()]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     @property

@@ -6,7 +6,7 @@ in it, the rectangle moves along its free side until it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catalogs.errors import UserError
+from catalogs.media.crop import Crop
 from catalogs.media.frames import fit
 from inference.picture_file import read_picture
 from stages.vision.faces import FaceDetector, Faces
@@ -27,41 +28,6 @@ _PROMINENT = 0.25  # of the largest face's height: smaller ones are scenery (sta
 _ROOM = (0.25, 0.5, 0.25, 0.15)  # of the face's box, left, above, right, below: hair and chin belong into the picture
 _SMALL = 0.12  # of the picture's height
 _MAX_ENLARGE = 1.25  # as training's max_enlarge
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Says which rectangle of a picture is taken, in whole pixels, and to which size it is resized.
-
-    Attributes:
-        x, y, cut_width, cut_height: the rectangle.
-        height, width: of the result.
-    """
-
-    x: int
-    y: int
-    cut_width: int
-    cut_height: int
-    height: int
-    width: int
-
-    @property
-    def enlarges(self) -> float:
-        """Return the pixels that each pixel becomes, along a side."""
-        return self.height / self.cut_height
-
-    def picture(self, rgb: Pixels) -> Pixels:
-        """Cut and resize one picture, uint8 [H, W, 3]: returns uint8 [height, width, 3]."""
-        cut = rgb[self.y : self.y + self.cut_height, self.x : self.x + self.cut_width]
-        if cut.shape[:2] == (self.height, self.width):
-            return np.ascontiguousarray(cut)
-        how = cv2.INTER_AREA if self.enlarges < 1 else cv2.INTER_CUBIC
-        return np.asarray(cv2.resize(cut, (self.width, self.height), interpolation=how), np.uint8)
-
-    def points(self, points: np.ndarray) -> np.ndarray:
-        """Move points of the picture, float [..., 2] (x, y; whole numbers are pixel centres), to the result."""
-        scale = np.array([self.width / self.cut_width, self.height / self.cut_height])
-        return (points - (self.x, self.y) + 0.5) * scale - 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +64,7 @@ def read_portrait(path: Path, height: int, width: int, face: int | None = None, 
     found = find_faces(rgb)
     if found is None:
         line = f"no face was looked for, as the weights are missing: {registry.way_to_get(DETECTOR)}"
-        framed = frame_around(rgb.shape[0], rgb.shape[1], height, width)
+        framed = crop_around(rgb.shape[0], rgb.shape[1], height, width)
         return Portrait(framed.picture(rgb), None, None, (line, *_sizes(framed, None)))
     if not len(found):
         if not force:
@@ -106,10 +72,10 @@ def read_portrait(path: Path, height: int, width: int, face: int | None = None, 
                 f"portrait {path}: no face is found in it; take a picture with the face towards the camera, larger and"
                 " in better light, or go on without one (--force)"
             )
-        framed = frame_around(rgb.shape[0], rgb.shape[1], height, width)
+        framed = crop_around(rgb.shape[0], rgb.shape[1], height, width)
         return Portrait(framed.picture(rgb), None, 0, ("no face is found in the portrait", *_sizes(framed, None)))
     number, warnings = _chosen(path, found, face)
-    framed = frame_around(rgb.shape[0], rgb.shape[1], height, width, found.boxes[number])
+    framed = crop_around(rgb.shape[0], rgb.shape[1], height, width, found.boxes[number])
     box = framed.points(found.boxes[number].reshape(2, 2)).reshape(4).astype(np.float32)
     return Portrait(framed.picture(rgb), box, len(found), (*warnings, *_sizes(framed, box)))
 
@@ -127,9 +93,7 @@ def find_faces(rgb: Pixels) -> Faces | None:
     return Faces(faces.boxes * np.tile(back, 2), faces.scores, faces.keypoints * back)
 
 
-def frame_around(
-    source_height: int, source_width: int, height: int, width: int, box: np.ndarray | None = None
-) -> Frame:
+def crop_around(source_height: int, source_width: int, height: int, width: int, box: np.ndarray | None = None) -> Crop:
     """Return the largest rectangle of the wanted shape: from the middle, or moved no farther than the face asks for.
 
     Args:
@@ -138,17 +102,16 @@ def frame_around(
         box: the face, float [4] x0 y0 x1 y1 in the picture's pixels; with some room around it, it is to lie inside.
             Of a face that is larger than the rectangle the middle is taken.
     """
-    scale = min(source_height / height, source_width / width)
-    cut_height, cut_width = min(source_height, round(height * scale)), min(source_width, round(width * scale))
-    x, y = (source_width - cut_width) // 2, (source_height - cut_height) // 2
-    if box is not None:
-        x0, y0, x1, y1 = (float(value) for value in box)
-        left, above, right, below = (
-            room * side for room, side in zip(_ROOM, (x1 - x0, y1 - y0, x1 - x0, y1 - y0), strict=True)
-        )
-        x = _moved(x, cut_width, source_width, x0 - left, x1 + right)
-        y = _moved(y, cut_height, source_height, y0 - above, y1 + below)
-    return Frame(x, y, cut_width, cut_height, height, width)
+    middle = Crop.from_middle(source_height, source_width, height, width)
+    if box is None:
+        return middle
+    x0, y0, x1, y1 = (float(value) for value in box)
+    left, above, right, below = (
+        room * side for room, side in zip(_ROOM, (x1 - x0, y1 - y0, x1 - x0, y1 - y0), strict=True)
+    )
+    x = _moved(middle.x, middle.cut_width, source_width, x0 - left, x1 + right)
+    y = _moved(middle.y, middle.cut_height, source_height, y0 - above, y1 + below)
+    return replace(middle, x=x, y=y)
 
 
 def _moved(start: int, length: int, whole: int, low: float, high: float) -> int:
@@ -174,7 +137,7 @@ def _chosen(path: Path, faces: Faces, wanted: int | None) -> tuple[int, tuple[st
     )
 
 
-def _sizes(framed: Frame, box: np.ndarray | None) -> tuple[str, ...]:
+def _sizes(framed: Crop, box: np.ndarray | None) -> tuple[str, ...]:
     found = []
     if framed.enlarges > _MAX_ENLARGE:
         found.append(f"the portrait is enlarged {framed.enlarges:.1f} times; a larger picture is sharper")

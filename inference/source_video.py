@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from catalogs.errors import UserError
+from catalogs.media.crop import Crop
 from catalogs.media.frames import fit
 from inference.media_errors import told_of
-from inference.portrait import Frame, frame_around
+from inference.portrait import crop_around
 from inference.video_pictures import VideoPictures
 from stages.vision.face_landmarks import FaceLandmarks, steady_boxes
 
@@ -40,14 +41,14 @@ class SourceVideo:
 
     Attributes:
         path: where it lies.
-        frame: what is cut out of its pictures for the model.
+        crop: what is cut out of its pictures for the model.
         order: int64 [n], which of the video's pictures each picture of the film shows.
         boxes: int64 [m, 4], the lower face in each of the video's pictures, x0 y0 x1 y1 in the model's pixels.
         warnings: what its owner should know, a line each.
     """
 
     path: Path
-    frame: Frame
+    crop: Crop
     order: np.ndarray
     boxes: np.ndarray
     warnings: tuple[str, ...] = ()
@@ -84,12 +85,12 @@ class SourceVideo:
 
     def cut(self, pictures: Pixels) -> Pixels:
         """Cut and resize pictures for the model: uint8 [n, height, width, 3]."""
-        return np.stack([self.frame.picture(picture) for picture in pictures])
+        return self.crop.pictures(pictures)
 
     def hole(self, first: int, stop: int) -> Pixels:
         """Return the hole in the model's pixels, uint8 [1, 1, n, height, width], 1 = to be painted."""
         boxes = self.boxes[self.order[first:stop]]
-        hole = np.zeros((1, 1, len(boxes), self.frame.height, self.frame.width), np.uint8)
+        hole = np.zeros((1, 1, len(boxes), self.crop.height, self.crop.width), np.uint8)
         for number, (x0, y0, x1, y1) in enumerate(boxes):
             hole[:, :, number, y0:y1, x0:x1] = 1
         return hole
@@ -107,7 +108,7 @@ class SourceVideo:
             uint8 [n, H, W, 3]; outside the boxes the same as ``pictures``.
         """
         whole = pictures.copy()
-        at = self.frame
+        at = self.crop
         rows, columns = slice(at.y, at.y + at.cut_height), slice(at.x, at.x + at.cut_width)
         how = cv2.INTER_CUBIC if at.enlarges < 1 else cv2.INTER_AREA
         fitting = np.stack([cv2.resize(each, (at.cut_width, at.cut_height), interpolation=how) for each in painted])
@@ -138,8 +139,8 @@ def open_source(
         reader = VideoPictures(path, fps)
         used = min(reader.n_pictures, n_frames)
         points = _face(path, reader, used, max(_LOOK_PIXELS, int(_FITS * height * width)), landmarks)
-    frame = frame_around(reader.height, reader.width, height, width, _around(points))
-    boxes, inside = steady_boxes(frame.points(points), (height, width))
+    crop = crop_around(reader.height, reader.width, height, width, _around(points))
+    boxes, inside = steady_boxes(crop.points(points), (height, width))
     if inside < _MIN_INSIDE:
         raise UserError(
             f"video {path}: the lower face lies outside the {width}x{height} pixels that the model sees; cut the video"
@@ -150,7 +151,7 @@ def open_source(
         found.append(
             f"the video has {used / fps:.2f} s and the sound {n_frames / fps:.2f} s: it goes backwards and forwards"
         )
-    return SourceVideo(path, frame, bounced(used, n_frames), boxes, tuple(found), _reader=reader)
+    return SourceVideo(path, crop, bounced(used, n_frames), boxes, tuple(found), _reader=reader)
 
 
 def bounced(n: int, wanted: int) -> np.ndarray:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from catalogs.media import ClipMedia, ClipSpan, MediaLimits
+from catalogs.media.crop import Crop
 from catalogs.media.sound import SPEECH_RATE
 from model.audio import AudioEncoder
 from model.codecs.codec import Codec
@@ -26,7 +27,7 @@ from model.image import ClipImage
 from model.shapes import frames_of_latents, latents_of_frames
 from model.text import TextEncoder
 from stages.vision.face_landmarks import FaceLandmarks, steady_boxes
-from training.crops import Crop
+from training.crops import crop_of
 from training.encode_config import EncodeConfig
 from training.shards import EncodedClip
 
@@ -227,7 +228,7 @@ def decoded(clip: ClipMedia, config: EncodeConfig, temporal: int) -> tuple[np.nd
     n = config.frames_of(len(rgb) / config.fps, temporal)
     if not n:
         raise NotEncodableError(TOO_SHORT, f"{len(rgb)} pictures; a window has {config.window_frames}")
-    crop = Crop.of(rgb.shape[1], rgb.shape[2], config)
+    crop = crop_of(rgb.shape[1], rgb.shape[2], config)
     if crop.enlarges > config.max_enlarge:
         wanted = f"{crop.cut_width}x{crop.cut_height} pixels for {crop.width}x{crop.height}"
         raise NotEncodableError(TOO_SMALL, f"{wanted}: enlarged {crop.enlarges:.2f} times (max_enlarge)")

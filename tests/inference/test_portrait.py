@@ -10,10 +10,10 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from catalogs.errors import UserError
 from inference.picture_file import read_picture
-from inference.portrait import DETECTOR, frame_around, read_portrait
+from inference.portrait import DETECTOR, crop_around, read_portrait
 from tests.support.photo_clips import astronaut, beside, cat, coffee, padded
 from tests.support.written_media import write_video
-from training.crops import Crop
+from training.crops import crop_of
 from training.encode_config import EncodeConfig
 from weights import registry
 
@@ -148,7 +148,7 @@ def test_the_face_is_in_the_picture_and_its_box_is_on_it(height: int, width: int
     assert y0 >= 0
     assert x1 <= width
     assert y1 <= height
-    frame = frame_around(512, 512, height, width, np.array(FACE, np.float32))
+    frame = crop_around(512, 512, height, width, np.array(FACE, np.float32))
     expected = frame.points(np.array(FACE, float).reshape(2, 2)).reshape(4)
     size = expected[3] - expected[1]
     assert np.abs((portrait.box[:2] + portrait.box[2:]) / 2 - (expected[:2] + expected[2:]) / 2).max() < 0.35 * size
@@ -158,12 +158,12 @@ def test_the_face_is_in_the_picture_and_its_box_is_on_it(height: int, width: int
 @pytest.mark.parametrize("size", [(96, 96), (480, 832)])
 def test_without_a_reason_to_move_the_cut_is_training_s(source: tuple[int, int], size: tuple[int, int]) -> None:
     config = EncodeConfig(height=size[0], width=size[1], crop="centre")
-    theirs = Crop.of(*source, config)
-    ours = frame_around(*source, *size)
+    theirs = crop_of(*source, config)
+    ours = crop_around(*source, *size)
     names = ("x", "y", "cut_width", "cut_height", "height", "width")
     assert [getattr(ours, name) for name in names] == [getattr(theirs, name) for name in names]
     middle = np.array([source[1] / 2 - 1, source[0] / 2 - 1, source[1] / 2 + 1, source[0] / 2 + 1])
-    assert frame_around(*source, *size, middle) == ours
+    assert crop_around(*source, *size, middle) == ours
     rgb = np.random.default_rng(0).integers(0, 255, (*source, 3), np.uint8)
     np.testing.assert_array_equal(ours.picture(rgb), theirs.pictures(rgb[None])[0])
     points = np.random.default_rng(1).uniform(0, 100, (5, 2))
@@ -171,13 +171,13 @@ def test_without_a_reason_to_move_the_cut_is_training_s(source: tuple[int, int],
 
 
 def test_the_cut_moves_to_a_face_at_the_edge_and_stays_in_the_picture() -> None:
-    left = frame_around(400, 1200, 96, 96, np.array([20, 150, 120, 270]))
+    left = crop_around(400, 1200, 96, 96, np.array([20, 150, 120, 270]))
     assert (left.x, left.cut_width) == (0, 400)
-    right = frame_around(400, 1200, 96, 96, np.array([900, 150, 1000, 270]))
+    right = crop_around(400, 1200, 96, 96, np.array([900, 150, 1000, 270]))
     assert right.x == 1000 + 25 - 400
-    below = frame_around(1200, 400, 96, 96, np.array([100, 1150, 250, 1250]))
+    below = crop_around(1200, 400, 96, 96, np.array([100, 1150, 250, 1250]))
     assert below.y == 800
-    large = frame_around(400, 1200, 96, 96, np.array([100, -100, 700, 500]))
+    large = crop_around(400, 1200, 96, 96, np.array([100, -100, 700, 500]))
     assert large.x + large.cut_width / 2 == 400
 
 

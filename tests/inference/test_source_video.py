@@ -11,7 +11,7 @@ from catalogs.errors import UserError
 from catalogs.media import ClipMedia, MediaConfig, whole_clip
 from curation.demo.motion import Pose
 from curation.demo.portrait import Portrait, PortraitView
-from inference.portrait import frame_around
+from inference.portrait import crop_around
 from inference.source_video import SourceVideo, bounced, composite, open_source
 from inference.video_pictures import VideoPictures
 from stages.vision.face_landmarks import MeshLandmarks, steady_boxes
@@ -72,16 +72,16 @@ def test_the_film_is_as_long_as_asked_and_says_that_the_video_is_shorter(source:
 
 
 def test_the_cut_goes_to_the_face_and_the_hole_is_on_its_mouth(source: SourceVideo, talking: Path) -> None:
-    assert source.frame.x < (480 - 320) // 2, "the face is in the left half"
+    assert source.crop.x < (480 - 320) // 2, "the face is in the left half"
     rgb = VideoPictures(talking, FPS).read(0, 24)
     landmarks = MeshLandmarks().find(rgb, 2, 0.4)
     assert landmarks is not None
-    expected, _ = steady_boxes(source.frame.points(landmarks), (96, 96))
+    expected, _ = steady_boxes(source.crop.points(landmarks), (96, 96))
     assert np.abs(source.boxes - expected).max() <= 1
     hole = source.hole(0, 24)
     assert hole.shape == (1, 1, 24, 96, 96)
     for number in range(24):
-        x, y = source.frame.points(landmarks[number, 48:68]).mean(axis=0).round().astype(int)
+        x, y = source.crop.points(landmarks[number, 48:68]).mean(axis=0).round().astype(int)
         assert hole[0, 0, number, y, x] == 1
         assert 0.02 < hole[0, 0, number].mean() < 0.4
 
@@ -90,10 +90,10 @@ def test_pictures_beside_the_mouth_stay_bit_by_bit_and_the_mouth_is_painted(sour
     pictures = source.pictures(4, 10)
     painted = np.full((6, 96, 96, 3), 255, np.uint8)
     pasted = source.paste(pictures, painted, 4)
-    scale = source.frame.cut_width / 96
+    scale = source.crop.cut_width / 96
     for number in range(6):
         x0, y0, x1, y1 = source.boxes[source.order[4 + number]] * scale
-        x0, x1, y0, y1 = x0 + source.frame.x, x1 + source.frame.x, y0 + source.frame.y, y1 + source.frame.y
+        x0, x1, y0, y1 = x0 + source.crop.x, x1 + source.crop.x, y0 + source.crop.y, y1 + source.crop.y
         beside = np.ones((320, 480), bool)
         beside[int(np.ceil(y0)) : int(np.floor(y1)), int(np.ceil(x0)) : int(np.floor(x1))] = False
         np.testing.assert_array_equal(pasted[number][beside], pictures[number][beside])
@@ -141,5 +141,5 @@ def test_what_is_no_talking_video_is_told_in_one_line(tmp_path: Path) -> None:
 def test_a_real_clip_keeps_its_size_and_its_hole_follows(media: Path) -> None:
     source = open_source(media / "derived" / "sync_demo1_00.mp4", FPS, 96, 96, 40, MeshLandmarks())
     assert source.pictures(30, 40).shape == (10, *source.size, 3)
-    assert source.frame == frame_around(*source.size, 96, 96) or source.frame.cut_height <= source.size[0]
+    assert source.crop == crop_around(*source.size, 96, 96) or source.crop.cut_height <= source.size[0]
     assert 0.02 < source.hole(0, 40).mean() < 0.4

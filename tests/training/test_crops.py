@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from training.crops import Crop, buckets, target_size
+from training.crops import buckets, crop_of, target_size
 from training.encode_config import EncodeConfig
 
 
@@ -16,7 +16,7 @@ from training.encode_config import EncodeConfig
 def test_a_cut_is_the_largest_in_the_middle_and_of_the_same_shape(
     source: tuple[int, int], target: tuple[int, int]
 ) -> None:
-    crop = Crop.of(*source, EncodeConfig(height=target[0], width=target[1], crop="centre"))
+    crop = crop_of(*source, EncodeConfig(height=target[0], width=target[1], crop="centre"))
     across, down = crop.width / crop.cut_width, crop.height / crop.cut_height
     assert across == pytest.approx(down, rel=0.01)
     assert crop.cut_height == source[0] or crop.cut_width == source[1]
@@ -27,7 +27,7 @@ def test_a_cut_is_the_largest_in_the_middle_and_of_the_same_shape(
 
 @pytest.mark.parametrize(("source", "target"), [((240, 400), (64, 96)), ((60, 80), (80, 96)), ((64, 96), (64, 96))])
 def test_a_point_moves_with_what_it_marks(source: tuple[int, int], target: tuple[int, int]) -> None:
-    crop = Crop.of(*source, EncodeConfig(height=target[0], width=target[1], crop="centre"))
+    crop = crop_of(*source, EncodeConfig(height=target[0], width=target[1], crop="centre"))
     y, x = np.mgrid[: source[0], : source[1]]
     for marked in ((source[1] * 0.4, source[0] * 0.3), (source[1] * 0.6, source[0] * 0.7)):
         spot = 255 * np.exp(-((x - marked[0]) ** 2 + (y - marked[1]) ** 2) / 50)

@@ -24,6 +24,7 @@ VARIABLE = "FUNNEL_LOG"
 #: Every package of this distribution; tests/test_architecture.py holds the list complete.
 OUR_PACKAGES = (
     "catalogs",
+    "http_server",
     "weights",
     "runner",
     "stages",

@@ -26,13 +26,14 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
     "catalogs": set(),
     "model": set(),
+    "http_server": {"catalogs"},
     "weights": {"catalogs"},
     "runner": {"catalogs"},
     "stages": {"catalogs", "weights"},
-    "curation": {"catalogs", "weights", "runner", "stages"},
+    "curation": {"catalogs", "http_server", "weights", "runner", "stages"},
     "training": {"catalogs", "model", "weights", "runner", "stages"},
-    "inference": {"catalogs", "model", "weights", "stages"},
-    "funnel": {"catalogs", "model", "weights", "runner", "stages", "curation", "training", "inference"},
+    "inference": {"catalogs", "http_server", "model", "weights", "stages"},
+    "funnel": {"catalogs", "http_server", "model", "weights", "runner", "stages", "curation", "training", "inference"},
 }
 #: The rooms of curation, from the ground up: a room knows those before it.
 ROOMS = ("deciding", "running", "annotation", "exports", "report", "demo")

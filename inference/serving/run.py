@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import re
-import signal
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import uvicorn
-
 from catalogs.errors import UserError
+from http_server.local_server import HOST, listen, serve_until_ended
 from inference.serving.app import create_app
 from inference.serving.generator import Generator
 from inference.serving.jobs import Jobs, Limits
 from inference.serving.records import JobFolder
 from inference.serving.request_check import LOOPBACK
 
-HOST = "127.0.0.1"
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")  # RFC 6750, section 2.1; long enough that nobody guesses it
 _ALL = frozenset({"0.0.0.0", "::"})  # noqa: S104  # what a user may ask for to listen everywhere
 _LIMITS = Limits()
 _AT_ONCE = 100  # requests that a replica has in hand: Ray's own 5 are few for pages that ask every second
-_LEAVING_S = 2  # at the end, open connections (a film that is being sent) have this long to finish
 
 
 def serve(
@@ -57,7 +49,7 @@ def serve(
         UserError: the token is no token, the port or the folder cannot be used, or the model cannot be loaded.
     """
     _check_token(token)
-    with _listen(host, port) as listener:
+    with listen("funnel serve", port, host) as listener:
         port = listener.getsockname()[1]
         opened = JobFolder(folder)
         try:
@@ -67,21 +59,9 @@ def serve(
             raise
         beyond = host not in LOOPBACK
         app = create_app(jobs, token, LOOPBACK | _lower(allowed_hosts), any_address=beyond)
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,  # addresses hold the token
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=_LEAVING_S,
-        )
         shown = HOST if host in _ALL else f"[{host}]" if ":" in host else host
-        server = _Server(config, lambda: ready(f"http://{shown}:{port}/?token={quote(token, safe='')}"))
-        try:
-            with _ended_by_signals(server):
-                server.run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn has ended in order and passes the signal on: serving ends like this
-            return
+        address = f"http://{shown}:{port}/?token={quote(token, safe='')}"
+        serve_until_ended(app, listener, lambda: ready(address))
 
 
 def deployment(
@@ -127,55 +107,3 @@ def _check_token(token: str) -> None:
         raise UserError(
             "a token has 16 characters or more, of letters, digits and . _ ~ + / = -; leave it out for a new one"
         )
-
-
-class _Server(uvicorn.Server):
-    """Calls ``ready`` once it handles signals, so that a Ctrl-C right after that ends in order too."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready()
-
-
-@contextmanager
-def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the server as Ctrl-C does, so that the running job is noted as interrupted."""
-
-    def end(number: int, frame: object) -> None:
-        server.should_exit = True
-
-    taken = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
-    before = {  # a signal that is ignored stays ignored, as nohup wants it
-        number: signal.signal(number, end) for number in taken if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the last server's closed connections linger
-    try:
-        listener.bind((host, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UserError(
-                f"port {port} is in use, perhaps by another `funnel serve`; choose another --port"
-            ) from error
-        if error.errno == errno.EACCES:
-            raise UserError(f"port {port} needs more rights; choose a --port from 1024") from error
-        if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-            raise UserError(
-                f"--host {host} is no address of this machine; 127.0.0.1 is, and 0.0.0.0 means all"
-            ) from error
-        raise
-    return listener

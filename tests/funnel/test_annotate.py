@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.annotation.page.serve import HOST
 from funnel.main import main
+from http_server.local_server import HOST
 from tests.support.drawn_lot import draw_lot
 
 VANISHED = "funnel: 1 of 10 clips cannot be opened any more (not_found 1): "  #: what is said of the drawn lot

@@ -20,6 +20,7 @@ else:
 ROOT = Path(__file__).parent.parent.parent
 _BUILT_ON = (
     "catalogs",
+    "http_server",
     "model",
     "runner",
     "stages",

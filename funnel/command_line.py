@@ -31,6 +31,21 @@ STORAGE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN}
 )
 
+#: What the extra ``training`` brings beside PyTorch, by its modules' names: the model, its trainer and its inference.
+_OF_TRAINING = frozenset(
+    {
+        "accelerate",
+        "diffusers",
+        "multipart",
+        "peft",
+        "PIL",
+        "python_multipart",
+        "safetensors",
+        "tensorboard",
+        "transformers",
+    }
+)
+
 
 def run_command_line(commands: typer.Typer, prog: str, args: Sequence[str] | None = None) -> None:
     """Run a command line so that the caller's mistakes and the machine's troubles end in one line.
@@ -75,6 +90,11 @@ def _one_line_errors() -> Iterator[None]:
         raise _end("interrupted; the same command goes on where it stopped", ExitCode.INTERRUPTED) from interrupt
     except Terminated as terminated:
         raise _end("terminated; the same command goes on where it stopped", ExitCode.TERMINATED) from terminated
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _OF_TRAINING:
+            raise
+        line = f'the package {error.name} is missing: pip install "portrait-funnel[training]"'
+        raise _end(line, ExitCode.MISTAKE) from error
     except StorageError as error:
         raise _end(str(error), ExitCode.MISTAKE) from error
     except _duckdb_error() as error:
